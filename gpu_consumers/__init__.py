@@ -1,0 +1,1 @@
+"""Consumer groups that compute on batches of pictures."""

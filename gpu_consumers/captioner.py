@@ -1,0 +1,61 @@
+"""The captioner: pictures in, one sentence each out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpu_consumers.batch_worker import BatchWorker
+from gpu_consumers.picture_task import LoadedLater, Prepared
+from pixeldetective import metrics, records, topics
+from pixeldetective.models.model import CaptionModel, load_for_captions
+from pixeldetective.process import stop_on_signals
+from pixeldetective.settings import Settings
+from pixeldetective.stack.addresses import endpoints
+
+READER = 1  # raise it when decoding changes
+
+
+class CaptionTask:
+    """Captions pictures with one model."""
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        self.group = topics.captioner_group(model)
+        self.topic = topics.captions(model)
+        self.cache_key = f"{self.topic}|{READER}".encode()
+        self._settings = settings
+        self._model_id = model
+        self._model: LoadedLater[CaptionModel] = LoadedLater(settings.max_pixels)
+
+    def load(self) -> None:
+        """Load the model; takes seconds."""
+        self._model.set(load_for_captions(self._model_id, self._settings.device))
+
+    def prepare(self, data: bytes, extension: str) -> Prepared:
+        """Decode one picture. Raises PictureError."""
+        return self._model.prepare(data, extension)
+
+    def compute(self, batch: Sequence[Prepared]) -> list[str | Exception]:
+        """Caption a batch."""
+        return [*self._model.get().caption(np.stack([prepared.pixels for prepared in batch]))]
+
+    def encode(self, result: str) -> bytes:
+        """As it is cached."""
+        return result.encode()
+
+    def decode(self, data: bytes) -> str:
+        """From the cache. Raises ValueError."""
+        return data.decode()
+
+    def answer(self, result: str, caused_by: int) -> bytes:
+        """A record of `captions.<model>`."""
+        return records.encode(records.Caption(result, caused_by))
+
+
+def run(settings: Settings, model: str, worker_id: str) -> None:
+    """Run one captioner until SIGTERM or SIGINT."""
+    stopping = stop_on_signals()
+    metrics.serve(settings.metrics_port)
+    task = CaptionTask(settings, model)
+    BatchWorker(settings, endpoints(settings).kafka_bootstrap, task, worker_id).run(stopping)

@@ -1,0 +1,1 @@
+"""What the five kinds of process share: records, topics, settings, clients, pictures, models, the local stack."""

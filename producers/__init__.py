@@ -1,0 +1,1 @@
+"""File events: a watcher and a scanner announce paths to look at."""

@@ -1,0 +1,1 @@
+"""Consumer groups that write what was computed into Qdrant."""

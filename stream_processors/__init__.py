@@ -1,0 +1,1 @@
+"""The Faust application: hashing and deduplication."""
