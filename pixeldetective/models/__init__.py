@@ -1,0 +1,1 @@
+"""The models: pictures and queries to vectors, pictures to captions. Everything but `slug` starts in `model`."""
