@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pixeldetective.errors import PixdError
 from pixeldetective.settings import Settings
@@ -172,7 +172,11 @@ def instance_id(settings: Settings, group: str, worker_id: str) -> str:
     return f"{group}-{socket.gethostname()}-{home}-{worker_id}"
 
 
-def end_offsets(client: Consumer, topic: str, timeout: float = 30.0) -> dict[int, int]:
-    """The offset after the last record of each partition of `topic`."""
-    partitions = client.list_topics(topic, timeout=timeout).topics[topic].partitions
-    return {p: client.get_watermark_offsets(TopicPartition(topic, p), timeout=timeout)[1] for p in partitions}
+def end_offsets(client: AdminClient, topic: str, timeout: float = 30.0) -> dict[int, int]:
+    """The offset after the last record of each partition of `topic`. Raises KafkaException, also if there is none."""
+    found = client.list_topics(topic, timeout=timeout).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in found.partitions}
+    answers = client.list_offsets(asked, request_timeout=timeout)
+    return {place.partition: answer.result().offset for place, answer in answers.items()}

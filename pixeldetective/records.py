@@ -84,6 +84,13 @@ class Caption(msgspec.Struct, frozen=True):
     caused_by: int  # as in Embedding
 
 
+class Counts(msgspec.Struct, frozen=True):
+    """How much there is in one partition of `contents`: a record of `counts`."""
+
+    libraries: dict[str, int]  # files by library
+    contents: int
+
+
 class Library(msgspec.Struct, frozen=True, tag_field="kind", tag="library"):
     """A watched folder: a record of `registry`. Written by `pixd up` and `pixd libraries`, read by every stage."""
 

@@ -70,6 +70,17 @@ class Registry:
         root = self.root(name)
         return None if root is None else root.rstrip(b"/") + b"/" + relative
 
+    def shown_file(self, pid: str) -> str:
+        """The file of a path id as it is shown to people and programs: bytes that are not UTF-8 as surrogate escapes.
+
+        The path id itself where its library is not known here.
+        """
+        try:
+            file = self.file(pid)
+        except ValueError:
+            file = None
+        return pid if file is None else file.decode("utf-8", "backslashreplace")
+
     def put(self, record: Registered) -> None:
         """Write a library or collection; returns when it is durable and this view shows it."""
         self._write(registry_key(record), records.encode(record))

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Models
     model: str = "builtin"
+    caption_model: str = "builtin"  # empty: no captions
     batch_size: Positive = 32  # pictures per forward pass; measured in benchmarks/, see docs/performance.md
     device: str = ""  # "cuda", "cuda:1", "cpu"; empty: CUDA where there is one
     cache_size: Positive = 4 * 1024**3  # bytes of results kept on this machine
@@ -144,7 +145,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             values[field] = environ[alias]
     for field in Settings.__struct_fields__:
         text = environ.get(f"PIXD_{field.upper()}")
-        if text is None or (text == "" and field not in {"ignore", "extensions"}) or field == "home":
+        if text is None or (text == "" and field not in {"ignore", "caption_model"}) or field == "home":
             continue
         if field in {"extensions", "ignore"}:
             values[field] = [item for item in (part.strip() for part in text.split(",")) if item]

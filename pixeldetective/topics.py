@@ -8,6 +8,7 @@
 | embeddings.<model> | sha256 | Embedding, tombstone | embedder | sink |
 | captions.<model> | sha256 | Caption, tombstone | captioner | sink |
 | dead-letters | group + key | the original value, tombstone | every stage | commands, every stage its own |
+| counts | partition of contents | Counts | dedup | commands |
 | registry | kind + name | Library, Collection, tombstone | commands | everyone |
 | stream-…-changelog | as its table | row | the Faust tables | the Faust tables, commands |
 
@@ -20,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pixeldetective.errors import PixdError
 from pixeldetective.kafka import MAX_MESSAGE_BYTES
@@ -32,6 +34,7 @@ CONTENT_CHANGES = "content-changes"
 CONTENTS = "contents"
 DEAD_LETTERS = "dead-letters"
 REGISTRY = "registry"
+COUNTS = "counts"
 
 STREAM_GROUP = "stream"  # the Faust application's id and consumer group: stages hashing and dedup
 PATHS_TABLE = "paths"
@@ -103,6 +106,7 @@ def fixed() -> list[Topic]:
         Topic(CONTENTS, _compacted()),
         Topic(DEAD_LETTERS, _compacted()),
         Topic(REGISTRY, _compacted(), partitions=1),
+        Topic(COUNTS, _compacted(), partitions=1),
         # A table's changelog needs its tombstones only until every standby has seen them.
         Topic(changelog(PATHS_TABLE), _compacted()),
         Topic(changelog(CONTENTS_TABLE), _compacted()),
@@ -142,19 +146,29 @@ def ensure(admin: AdminClient, topics: Iterable[Topic], *, partitions: int, repl
     _check(admin, wanted, partitions)
 
 
-def _check(admin: AdminClient, wanted: Mapping[str, Topic], partitions: int) -> None:
+@retry(retry=retry_if_exception_type(KafkaException), wait=wait_fixed(0.1), stop=stop_after_delay(30), reraise=True)
+def _describe(admin: AdminClient, names: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
+    """Partition count and clean-up policy by topic. A broker hears of a new topic a moment after it was created."""
     known = admin.list_topics(timeout=30).topics
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     configs = {resource.name: future.result() for resource, future in admin.describe_configs(resources).items()}
+    if any(name not in known or known[name].error is not None for name in configs):
+        raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    counts = {name: len(known[name].partitions) for name in configs}
+    return counts, {name: config["cleanup.policy"].value for name, config in configs.items()}
+
+
+def _check(admin: AdminClient, wanted: Mapping[str, Topic], partitions: int) -> None:
+    counts, policies = _describe(admin, wanted)
     for name, topic in wanted.items():
-        found, needed = len(known[name].partitions), topic.partitions or partitions
+        found, needed = counts[name], topic.partitions or partitions
         if found != needed:
             raise PixdError(
                 f"The topic “{name}” has {found} partitions, PIXD_PARTITIONS asks for {needed}. Partitions of an "
                 f"existing installation cannot be changed, because every key would move: set PIXD_PARTITIONS={found}, "
                 "or start with a fresh cluster or PIXD_HOME."
             )
-        policy, asked = configs[name]["cleanup.policy"].value, topic.config["cleanup.policy"]
+        policy, asked = policies[name], topic.config["cleanup.policy"]
         if policy != asked:
             raise PixdError(
                 f"The topic “{name}” has cleanup.policy={policy}, it must be {asked}: records would be lost. Mend it "

@@ -35,12 +35,12 @@ class TopicView(Generic[T]):
         self._positions: dict[int, int] = {}
         self._changed = threading.Condition()
         self._stopped = threading.Event()
-        self._consumer: Consumer = kafka.consumer(settings, bootstrap, f"view-of-{topic}")
+        self._admin = kafka.admin(settings, bootstrap)
         try:
-            partitions = kafka.end_offsets(self._consumer, topic, timeout=10)
-        except (KafkaException, KeyError) as error:
-            self._consumer.close()
-            raise PixdError(f"Kafka at {bootstrap} does not answer, or has no topic “{topic}”: {error}.") from None
+            partitions = kafka.end_offsets(self._admin, topic, timeout=10)
+        except KafkaException as error:
+            raise PixdError(f"The topic “{topic}” cannot be read at {bootstrap}: {error.args[0].str()}.") from None
+        self._consumer: Consumer = kafka.consumer(settings, bootstrap, f"view-of-{topic}")
         self._consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
         self._positions = dict.fromkeys(partitions, 0)
         self._thread = threading.Thread(target=self._follow, name=f"view {topic}", daemon=True)
@@ -67,10 +67,8 @@ class TopicView(Generic[T]):
         """Wait until everything that is in the topic now is in the view. Raises PixdError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         try:
-            ends = {
-                p: self._consumer.get_watermark_offsets(TopicPartition(self._topic, p), timeout=timeout)[1]
-                for p in self._positions
-            }
+            # Not through the consumer: it answers nobody else while its thread polls it.
+            ends = kafka.end_offsets(self._admin, self._topic, timeout)
         except KafkaException as error:
             raise PixdError(f"Kafka did not answer while reading “{self._topic}”: {error.args[0].str()}.") from None
         with self._changed:

@@ -25,11 +25,12 @@ from pixeldetective.registry import Registry
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import endpoints
 from stream_processors import dedup, hashing
+from stream_processors.counting import Counting
 from stream_processors.heartbeat import Heartbeat
 from stream_processors.observing import Limits
 from stream_processors.ordered import Ordered, Work
-from stream_processors.rows import content_row, path_row
-from stream_processors.tables import DurableTable
+from stream_processors.rows import ContentRow, content_row, path_row
+from stream_processors.tables import CHUNK, DurableTable
 
 log = structlog.get_logger(__name__)
 
@@ -136,13 +137,20 @@ def build(settings: Settings, worker_id: str) -> faust.App:
     content_rows = DurableTable(app, topics.CONTENTS_TABLE, settings.partitions, content_row, heartbeat)
     limits = Limits(max_file_size=settings.max_file_size, recheck=settings.recheck)
     hasher = hashing.Hashing(faust_log, path_rows, mailbox, registry, cache, limits, executor)
-    merger = dedup.Dedup(faust_log, content_rows, grace=settings.grace)
+    counting = Counting()
+    merger = dedup.Dedup(faust_log, content_rows, counting, grace=settings.grace)
+    merged: list[Any] = []  # done, and acknowledged as soon as the counts say so, too
+    recount = asyncio.Event()
 
     def acknowledge(event: Any) -> None:
         event.ack()
 
+    def count_first(event: Any) -> None:
+        merged.append(event)
+        recount.set()
+
     hash_order: Ordered[Any] = Ordered(acknowledge, _end, concurrency=CONCURRENCY, outstanding=OUTSTANDING)
-    merge_order: Ordered[Any] = Ordered(acknowledge, _end, concurrency=CONCURRENCY, outstanding=OUTSTANDING)
+    merge_order: Ordered[Any] = Ordered(count_first, _end, concurrency=CONCURRENCY, outstanding=OUTSTANDING)
 
     def looking(origin: Origin, partition: int, offset: int, look: records.Look) -> Work:
         return _surviving(partial(hasher.look, origin, partition, offset, look), origin, look.path, mailbox)
@@ -195,10 +203,34 @@ def build(settings: Settings, worker_id: str) -> faust.App:
             elif place.topic == topics.CONTENT_CHANGES:
                 merge_order.forget(place.partition)
                 merger.forget()
+                counting.forget(place.partition)
+
+    async def recovered() -> None:
+        recount.set()
+
+    content_rows.on_recovered(recovered)
 
     @app.task
     async def beat() -> None:
         await heartbeat.beat()
+
+    @app.task
+    async def count() -> None:
+        while True:
+            await recount.wait()
+            recount.clear()
+            try:
+                for place in app.consumer.assignment():
+                    if place.topic == topics.CONTENT_CHANGES:
+                        await _count_partition(counting, content_rows, place.partition)
+                events = merged.copy()
+                for partition, counts in counting.changed().items():
+                    await faust_log.send(topics.COUNTS, str(partition), records.encode(counts))
+            except Exception as error:  # noqa: BLE001 - what was not counted is not acknowledged
+                _end(error)
+            del merged[: len(events)]
+            for event in events:
+                event.ack()
 
     return app
 
@@ -209,6 +241,13 @@ def run(settings: Settings, worker_id: str) -> None:
     app = build(settings, worker_id)
     worker = faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, blocking_timeout=60.0)
     worker.execute_from_commandline()
+
+
+async def _count_partition(counting: Counting, table: DurableTable[ContentRow], partition: int) -> None:
+    while (after := counting.position(partition)) is not None:
+        rows = table.rows(partition, after)
+        counting.count(partition, rows, last=len(rows) < CHUNK)
+        await asyncio.sleep(0)
 
 
 def _raw_topic(app: faust.App, name: str) -> Any:

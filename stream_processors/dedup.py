@@ -15,6 +15,7 @@ import msgspec
 from pixeldetective import records, topics
 from pixeldetective.metrics import CONTENT_CHANGES
 from pixeldetective.records import ContentChange, Republish
+from stream_processors.counting import Counting
 from stream_processors.merging import merge, state
 from stream_processors.ports import Log, Table
 from stream_processors.rows import ContentRow
@@ -26,11 +27,18 @@ class Dedup:
     """Merges content changes. One object per worker; call it from the event loop only."""
 
     def __init__(
-        self, log: Log, table: Table[ContentRow], *, grace: float, now: Callable[[], float] = time.monotonic
+        self,
+        log: Log,
+        table: Table[ContentRow],
+        counting: Counting,
+        *,
+        grace: float,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`grace` in seconds."""
         self._log = log
         self._table = table
+        self._counting = counting
         self._grace = grace
         self._now = now
         self._empty_since: dict[str, float] = {}
@@ -46,11 +54,9 @@ class Dedup:
             if again or not row.published or merged.paths.keys() != row.paths.keys():
                 merged = msgspec.structs.replace(merged, version=row.version + 1, published=True)
                 await self._log.send(topics.CONTENTS, sha256, records.encode(state(sha256, merged)))
-            if merged != row:
-                await self._table.put(partition, sha256, merged)
+            await self._remember(partition, sha256, row, merged)
             return None
-        if merged != row:
-            await self._table.put(partition, sha256, merged)
+        await self._remember(partition, sha256, row, merged)
         if not merged.published:
             if again:
                 await self._log.send(topics.CONTENTS, sha256, None)
@@ -60,9 +66,14 @@ class Dedup:
             return left
         await self._log.send(topics.CONTENTS, sha256, None)
         # The row stays, for its version and its marks: a picture that comes back goes on counting.
-        await self._table.put(partition, sha256, msgspec.structs.replace(merged, published=False))
+        await self._remember(partition, sha256, merged, msgspec.structs.replace(merged, published=False))
         self._empty_since.pop(sha256, None)
         return None
+
+    async def _remember(self, partition: int, sha256: str, before: ContentRow, after: ContentRow) -> None:
+        if after != before:
+            await self._table.put(partition, sha256, after)
+            self._counting.moved(partition, sha256, before, after)
 
     def forget(self) -> None:
         """Partitions moved: their grace periods begin anew where their events are repeated."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import faust
@@ -23,22 +24,16 @@ OPTIONS = {
     "target_file_size_base": 8 << 20,
     "block_cache_size": 8 << 20,
 }
-CHUNK = 1000  # keys read from one iterator; a longer-lived one would pin old files and see no new rows
+CHUNK = 1000  # rows read from one iterator; a longer-lived one would pin old files and see no new rows
 
 
 class PartitionedStore(rocksdb.Store):  # type: ignore[misc]
     """Faust's RocksDB store, and a way to walk through one partition."""
 
-    def keys_from(self, partition: int, start: bytes, count: int) -> list[bytes]:
-        """Up to `count` keys of a partition in order, from `start` on, Faust's own left out."""
-        database = self._db_for_partition(partition)
-        found: list[bytes] = []
-        for key in database.keys(from_key=start):
-            if key != self.offset_key:
-                found.append(bytes(key))
-                if len(found) >= count:
-                    break
-        return found
+    def items_from(self, partition: int, start: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        """Up to `count` rows of a partition in the order of their keys, from `start` on, Faust's own left out."""
+        rows = self._db_for_partition(partition).items(from_key=start)
+        return list(itertools.islice(((k, v) for k, v in rows if k != self.offset_key), count))
 
 
 class PartitionedTable(faust.Table):  # type: ignore[misc]
@@ -74,24 +69,9 @@ class DurableTable(Generic[Row]):
                 app,
                 name=name,
                 partitions=partitions,
-                key_type=bytes,
+                key_type=bytes,  # and so raw, as the values
                 value_type=bytes,
-                key_serializer="raw",
-                value_serializer="raw",
                 options=OPTIONS,
-                changelog_topic=app.topic(
-                    f"{app.conf.id}-{name}-changelog",
-                    key_type=bytes,
-                    value_type=bytes,
-                    key_serializer="raw",
-                    value_serializer="raw",
-                    compacting=True,
-                    deleting=False,
-                    acks=False,
-                    internal=True,
-                    partitions=partitions,
-                    allow_empty=True,
-                ),
             )
         )
         self._decode = decode
@@ -117,11 +97,20 @@ class DurableTable(Generic[Row]):
         """The keys of a partition that begin with `prefix`."""
         start = raw = prefix.encode()
         while True:
-            found = self._table.data.keys_from(partition, start, CHUNK)
-            for key in found:
+            found = self._table.data.items_from(partition, start, CHUNK)
+            for key, _ in found:
                 if not key.startswith(raw):
                     return
                 yield key.decode()
             if len(found) < CHUNK:
                 return
-            start = found[-1] + b"\0"
+            start = found[-1][0] + b"\0"
+
+    def rows(self, partition: int, after: str) -> list[tuple[str, Row]]:
+        """Up to CHUNK rows of a partition in the order of their keys, those behind the key `after`."""
+        start = after.encode() + b"\0" if after else b""
+        return [(k.decode(), self._decode(v)) for k, v in self._table.data.items_from(partition, start, CHUNK)]
+
+    def on_recovered(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Have `callback` called whenever the table has been restored after a rebalance."""
+        self._table.on_recover(callback)

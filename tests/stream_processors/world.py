@@ -14,6 +14,7 @@ from pixeldetective.cache import Cache
 from pixeldetective.errors import PictureError
 from pixeldetective.letters import Origin
 from pixeldetective.records import Content, ContentChange, FileEvent, Library, Look, ScanFinished
+from stream_processors.counting import Counting
 from stream_processors.dedup import Dedup
 from stream_processors.hashing import Hashing
 from stream_processors.observing import Limits
@@ -145,7 +146,7 @@ class World:
         self.hashing = Hashing(
             self.log, self.path_rows, self.mailbox, self.libraries, self.cache, limits, self.executor
         )
-        self.dedup = Dedup(self.log, self.content_rows, grace=0.0)
+        self.dedup = Dedup(self.log, self.content_rows, Counting(), grace=0.0)
 
     def look(self, *names: str) -> None:
         """Announce files of the library."""

@@ -1,0 +1,1 @@
+"""What people who operate the pipeline ask and do: lag, status, waiting, explaining, failures, libraries."""

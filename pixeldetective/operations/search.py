@@ -1,0 +1,126 @@
+"""Searching from the command line: through the API process where one runs, else with the model in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from pixeldetective.errors import PictureError, PixdError, UsageError
+from pixeldetective.settings import Settings
+from pixeldetective.stack.addresses import Endpoints, endpoints
+
+STARTING = 60.0  # seconds that an API process which is loading its model is waited for
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One picture found. What `pixd search --json` prints a list of."""
+
+    score: float
+    sha256: str
+    paths: tuple[str, ...]  # path ids
+    files: tuple[str, ...]
+    caption: str | None
+
+
+def search(
+    settings: Settings,
+    *,
+    text: str | None = None,
+    image: Path | None = None,
+    count: int = 10,
+    collection: str | None = None,
+    starting: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Found]:
+    """The pictures nearest to a text or a picture, nearest first.
+
+    `starting` says that an API process is expected to come up; `say` is told when this takes longer than a moment.
+    Raises UsageError if the query makes no sense, PixdError if there is nobody to ask.
+    """
+    if (text is None) == (image is None):
+        raise UsageError("Say what to look for: pixd search TEXT, or pixd search --image FILE.")
+    data = _read(image) if image is not None else None
+    where = endpoints(settings)
+    deadline = time.monotonic() + STARTING
+    told = False
+    while True:
+        try:
+            return _ask(settings, where, text, image, data, count, collection or settings.collection)
+        except httpx.ConnectError:
+            if not starting or time.monotonic() > deadline:
+                break
+            if not told:
+                say("The API process is starting …")
+                told = True
+            time.sleep(0.2)
+        except httpx.HTTPError as error:
+            raise PixdError(f"The API at {where.api_url} did not answer: {error or type(error).__name__}.") from None
+    say("No API process answers, so the model is loaded here: this takes some seconds.")
+    return _alone(settings, where, text, image, data, count, collection or settings.collection)
+
+
+def _ask(
+    settings: Settings,
+    where: Endpoints,
+    text: str | None,
+    image: Path | None,
+    data: bytes | None,
+    count: int,
+    collection: str,
+) -> list[Found]:
+    headers = {"X-API-Key": settings.api_key} if settings.api_key else {}
+    query: dict[str, Any] = {"n": count, "collection": collection}
+    with httpx.Client(base_url=where.api_url, headers=headers, timeout=STARTING, trust_env=False) as client:
+        if data is not None and image is not None:
+            answer = client.post("/search/image", params=query, files={"file": (image.name, data)})
+        else:
+            answer = client.get("/search", params={**query, "q": text or ""})
+    if answer.is_success:
+        return msgspec.json.decode(answer.content, type=list[Found])
+    try:
+        problem = str(msgspec.json.decode(answer.content)["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        problem = f"The API at {where.api_url} failed ({answer.status_code})."
+    if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and image is not None:
+        problem = f"{image}: {problem}"
+    raise UsageError(problem) if answer.status_code == httpx.codes.BAD_REQUEST else PixdError(problem)
+
+
+def _alone(
+    settings: Settings,
+    where: Endpoints,
+    text: str | None,
+    image: Path | None,
+    data: bytes | None,
+    count: int,
+    collection: str,
+) -> list[Found]:
+    from api.searching import Searcher
+    from pixeldetective import kafka
+    from pixeldetective.registry import Registry
+
+    kafka.check(settings, where.kafka_bootstrap)
+    with Registry(settings, where.kafka_bootstrap) as registry:
+        searcher = Searcher(settings, where, registry)
+        try:
+            if data is not None and image is not None:
+                hits = searcher.image(data, image.suffix.lower().lstrip("."), count, collection)
+            else:
+                hits = searcher.text(text or "", count, collection)
+        except PictureError as error:
+            raise PixdError(f"{image}: {error}") from None
+        finally:
+            searcher.close()
+    return [msgspec.convert(msgspec.to_builtins(hit), Found) for hit in hits]
+
+
+def _read(image: Path) -> bytes:
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The picture {image} cannot be read: {error.strerror}.") from None

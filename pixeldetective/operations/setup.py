@@ -1,0 +1,56 @@
+"""What must exist before any worker starts: topics, the default collection, the groups' first offsets."""
+
+from __future__ import annotations
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from pixeldetective import topics
+from pixeldetective.errors import PixdError
+from pixeldetective.operations.connections import Connections
+from pixeldetective.operations.lag import Stage, committed, stages
+from pixeldetective.records import Collection
+
+
+def prepare(connections: Connections) -> None:
+    """Create what is missing; may be called again and by several processes.
+
+    Raises PixdError if what exists does not fit the settings.
+    """
+    settings = connections.settings
+    size = {"partitions": settings.partitions, "replication": settings.replication}
+    topics.ensure(connections.admin, topics.fixed(), **size)
+    registry = connections.registry
+    if settings.collection not in registry.collections:
+        registry.put(Collection(settings.collection, settings.model, captions=settings.caption_model or None))
+    collection = registry.collections[settings.collection]
+    if collection.model != settings.model:
+        raise PixdError(
+            f"The collection “{collection.name}” is bound to the model {collection.model}, PIXD_MODEL asks for "
+            f"{settings.model}: their vectors cannot be compared. Choose another collection with PIXD_COLLECTION, or "
+            f"set PIXD_MODEL={collection.model}."
+        )
+    models = {one.model for one in registry.collections.values()}
+    captions = {one.captions for one in registry.collections.values() if one.captions}
+    topics.ensure(connections.admin, topics.of_models(models, captions), **size)
+    for stage in stages(connections):
+        _first_offsets(connections, stage)
+
+
+def _first_offsets(connections: Connections, stage: Stage) -> None:
+    """Commit offset 0 where a group has committed nothing: its lag is then a number from the first moment on."""
+    admin = connections.admin
+    known = committed(admin, stage.group)
+    metadata = admin.list_topics(timeout=30).topics
+    missing = [
+        TopicPartition(topic, partition, 0)
+        for topic in stage.topics
+        for partition in metadata[topic].partitions
+        if (topic, partition) not in known
+    ]
+    if missing:
+        futures = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(stage.group, missing)])
+        try:
+            futures[stage.group].result()
+        except KafkaException:
+            # The group has members: it is at work, and commits by itself.
+            return
