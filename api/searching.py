@@ -14,11 +14,10 @@ from qdrant_client import QdrantClient
 from pixeldetective.errors import PixdError, UsageError
 from pixeldetective.images.decode import decode
 from pixeldetective.models.model import EmbeddingModel, load_for_queries
+from pixeldetective.qdrant import ERRORS, VECTOR, Fault, connect, details, fault
 from pixeldetective.registry import Registry
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import Endpoints
-from sinks.client import ERRORS, Fault, connect, details, fault
-from sinks.points import VECTOR
 
 MOST = 1000  # pictures in one answer
 

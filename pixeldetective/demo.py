@@ -21,6 +21,7 @@ from pixeldetective.operations.failures import failures
 from pixeldetective.operations.search import search
 from pixeldetective.operations.status import status
 from pixeldetective.operations.waiting import wait_idle
+from pixeldetective.process import log_problems_only
 from pixeldetective.settings import Settings
 from pixeldetective.stack import local
 
@@ -55,6 +56,7 @@ def run(settings: Settings, *, say: Callable[[str], None], note: Callable[[str],
     The demo's home is `demo` below PIXD_HOME; its software is that of PIXD_HOME. Raises PixdError if the stack does not
     start.
     """
+    log_problems_only()
     started = time.monotonic()
     mine = _own_home(settings)
     note("This demo uses the model “builtin”: good enough to see how it works, no match for a CLIP model.")

@@ -14,6 +14,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from pixeldetective.errors import PixdError
 from pixeldetective.settings import Settings
@@ -80,7 +81,8 @@ class ConfirmedProducer:
     """A producer whose `send` can be waited for.
 
     Guarantee: after `flush` returned, every record sent before it is durable on the brokers (acks=all, idempotent, so
-    retries neither reorder nor repeat); otherwise `flush` raises. Safe to use from several threads.
+    retries neither reorder nor repeat); otherwise `flush` raises. Threads may share one if each of them takes an error
+    as the end of the process: whoever flushes first is told of it.
     """
 
     def __init__(self, settings: Settings, bootstrap: str, **extra: Any) -> None:
@@ -172,6 +174,13 @@ def instance_id(settings: Settings, group: str, worker_id: str) -> str:
     return f"{group}-{socket.gethostname()}-{home}-{worker_id}"
 
 
+def _is_young(error: BaseException) -> bool:
+    young = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+    return isinstance(error, KafkaException) and error.args[0].code() in young
+
+
+# A topic that was just created has no leader for a moment.
+@retry(retry=retry_if_exception(_is_young), wait=wait_fixed(0.1), stop=stop_after_delay(20), reraise=True)
 def end_offsets(client: AdminClient, topic: str, timeout: float = 30.0) -> dict[int, int]:
     """The offset after the last record of each partition of `topic`. Raises KafkaException, also if there is none."""
     found = client.list_topics(topic, timeout=timeout).topics[topic]

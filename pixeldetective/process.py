@@ -35,6 +35,15 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
+def log_problems_only() -> None:
+    """Write errors to stderr and nothing else anywhere: for commands, whose stdout is their answer."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.ERROR)
+
+
 def stop_on_signals() -> threading.Event:
     """An event that is set by SIGTERM or SIGINT; call it from the main thread."""
     stopping = threading.Event()

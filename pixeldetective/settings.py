@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka_sasl_password: str = ""
     kafka_ssl_ca_location: str = ""
     qdrant_url: str = ""
+    qdrant_grpc_port: Port = 0  # 0: the port after that of the URL, as Qdrant has it by default
     qdrant_api_key: str = ""
     partitions: Positive = 8  # of every topic but `registry`
     replication: Positive = 1  # of every topic

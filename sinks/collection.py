@@ -21,8 +21,7 @@ import structlog
 from qdrant_client import QdrantClient, models
 
 from pixeldetective.errors import PixdError
-from sinks.client import ERRORS, Fault, details, fault
-from sinks.points import VECTOR
+from pixeldetective.qdrant import ERRORS, VECTOR, Fault, details, fault
 
 log = structlog.get_logger(__name__)
 

@@ -286,15 +286,20 @@ class Intake:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._reset()
-        starts = []
+        starts, fresh = [], []
         for place in consumer.committed(partitions, timeout=30) if partitions else []:
             if place.error is not None:
                 raise KafkaException(place.error)
             offset = place.offset
+            start = TopicPartition(place.topic, place.partition, offset)
             if offset < 0:
-                offset, _ = consumer.get_watermark_offsets(place, timeout=30)
-            starts.append(TopicPartition(place.topic, place.partition, offset))
+                start.offset, _ = consumer.get_watermark_offsets(place, timeout=30)
+                fresh.append(start)
+            starts.append(start)
         self._begin(starts)
+        if fresh:
+            # So that the lag of an empty partition is 0, in Kafka's own tools too, and not unknown.
+            consumer.commit(offsets=fresh, asynchronous=True)
         self._on_assigned()
         log.info("partitions assigned", partitions=sorted(self.passed))
 

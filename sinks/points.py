@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from pixeldetective.qdrant import VECTOR
 from pixeldetective.records import point_id
 from sinks.fold import Folded
 from sinks.lanes import METADATA_KEYS, Absent, Captioned, Embedded, Entry, Lane, Present
-
-VECTOR = "image"  # the name of the vector
 
 Payload = Mapping[str, Any]
 

@@ -14,10 +14,10 @@ from pixeldetective.errors import PictureError, PixdError
 from pixeldetective.kafka import ConfirmedProducer
 from pixeldetective.letters import Letters
 from pixeldetective.models.model import dimension_of
+from pixeldetective.qdrant import ERRORS, connect, patiently
 from pixeldetective.registry import Registry
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import endpoints
-from sinks.client import ERRORS, connect, patiently
 from sinks.collection import Opened, find, open_collection
 from sinks.fold import Folded, fold
 from sinks.intake import Intake, PartitionsLostError, StoppedError, check_topics

@@ -9,8 +9,8 @@ from qdrant_client import QdrantClient
 
 from pixeldetective import metrics
 from pixeldetective.errors import PictureError, Reason
+from pixeldetective.qdrant import ERRORS, Fault, details, fault, patiently
 from pixeldetective.records import point_id
-from sinks.client import ERRORS, Fault, details, fault, patiently
 from sinks.points import Change, operations
 
 T = TypeVar("T")

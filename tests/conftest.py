@@ -46,5 +46,10 @@ def local_stack(software: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     settings = home_in(tmp_path_factory.mktemp("stack"), software)
     local.up(settings, prepare=lambda: None, workers=lambda _: [])
     found = endpoints(settings)
-    yield msgspec.structs.replace(settings, kafka_bootstrap=found.kafka_bootstrap, qdrant_url=found.qdrant_url)
+    yield msgspec.structs.replace(
+        settings,
+        kafka_bootstrap=found.kafka_bootstrap,
+        qdrant_url=found.qdrant_url,
+        qdrant_grpc_port=found.qdrant_grpc_port,
+    )
     local.down(settings)

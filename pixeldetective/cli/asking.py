@@ -38,13 +38,12 @@ def status(
     timeout: Annotated[float, typer.Option(help="Seconds that --wait-idle waits at most.", min=0.0)] = 600.0,
 ) -> None:
     """Show the state of everything."""
+    from pixeldetective.cli.connected import connected
     from pixeldetective.errors import PixdError
-    from pixeldetective.operations.connections import Connections
     from pixeldetective.operations.status import status as ask
     from pixeldetective.operations.waiting import wait_idle as wait
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         problem: PixdError | None = None
         if wait_idle:
             try:
@@ -118,11 +117,10 @@ def explain(
     path: Annotated[str, typer.Argument(help="A file, or a path id (library/relative/path).")], json: Json = False
 ) -> None:
     """Explain one file."""
-    from pixeldetective.operations.connections import Connections
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations.explain import explain as ask
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         found = ask(connections, path)
     if json:
         print_json(found)
@@ -142,11 +140,10 @@ def list_failures(
     """List failures."""
     if context.invoked_subcommand is not None:
         return
-    from pixeldetective.operations.connections import Connections
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations.failures import failures
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         found = failures(connections, stage)
     if json:
         print_json(found)
@@ -161,22 +158,20 @@ def retry_failures(
     stage: Annotated[str | None, typer.Option(help="Only what this stage gave up on.")] = None,
 ) -> None:
     """Ask for another try."""
-    from pixeldetective.operations.connections import Connections
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations.failures import retry
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         count = retry(connections, stage)
     say(f"Asked for another try at {count:,} failures. `pixd failures` shows what remains.")
 
 
 def lag(json: Json = False) -> None:
     """Show lags."""
-    from pixeldetective.operations.connections import Connections
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations.lag import lags
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         found = lags(connections)
     if json:
         print_json(found)

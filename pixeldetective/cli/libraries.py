@@ -28,22 +28,20 @@ def register(app: typer.Typer) -> None:
 def add(folder: Annotated[str, typer.Argument(metavar="[NAME=]FOLDER")]) -> None:
     """Register a folder."""
     from pixeldetective import paths
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations import libraries
-    from pixeldetective.operations.connections import Connections
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         library = libraries.add(connections, folder)
     say(f"Watching {paths.shown(paths.unquote(library.root))} as “{library.name}”.")
 
 
 def list_libraries(json: Json = False) -> None:
     """List libraries."""
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations import libraries
-    from pixeldetective.operations.connections import Connections
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         found = libraries.listed(connections)
     if json:
         print_json(found)
@@ -55,23 +53,21 @@ def list_libraries(json: Json = False) -> None:
 
 def remove(name: Name) -> None:
     """Give a library up."""
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations import libraries
-    from pixeldetective.operations.connections import Connections
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         libraries.remove(connections, name)
     say(f"“{name}” is no longer watched; its pictures are leaving the collection. Its files were not touched.")
 
 
 def confirm(name: Name) -> None:
     """Confirm a held library."""
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations import libraries
-    from pixeldetective.operations.connections import Connections
     from pixeldetective.operations.waiting import scan_all
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         libraries.confirm(connections, name)
         scan_all(connections, [name])
     say(f"“{name}” is confirmed; what is no longer in its folder is being deleted.")
@@ -83,11 +79,10 @@ def scan(
     timeout: Annotated[float, typer.Option(help="Seconds that --wait waits at most.", min=0.0)] = 600.0,
 ) -> None:
     """Scan."""
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations import libraries, waiting
-    from pixeldetective.operations.connections import Connections
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         names = [libraries.known(connections, library).name] if library else list(connections.registry.libraries)
         files = waiting.scan_all(connections, names)
         say(f"Looked for pictures in {', '.join(names) or 'no library'}: {files:,} files announced.")

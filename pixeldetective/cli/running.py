@@ -35,9 +35,11 @@ def up(
     """Start the local stack."""
     from pixeldetective.operations import libraries, setup
     from pixeldetective.operations.connections import Connections
+    from pixeldetective.process import log_problems_only
     from pixeldetective.settings import load
     from pixeldetective.stack import local
 
+    log_problems_only()
     settings = load()
     for folder in folders or []:
         libraries.parse(folder)  # a misspelt folder is said before anything starts
@@ -114,11 +116,10 @@ def kafka(context: typer.Context, tool: Annotated[str, typer.Argument(help="kafk
 
 def setup() -> None:
     """Create what must exist before any worker starts."""
+    from pixeldetective.cli.connected import connected
     from pixeldetective.operations import setup as preparing
-    from pixeldetective.operations.connections import Connections
-    from pixeldetective.settings import load
 
-    with Connections(load()) as connections:
+    with connected() as connections:
         preparing.prepare(connections)
     note("Topics and the default collection exist.")
 

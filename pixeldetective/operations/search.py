@@ -102,8 +102,10 @@ def _alone(
 ) -> list[Found]:
     from api.searching import Searcher
     from pixeldetective import kafka
+    from pixeldetective.process import log_problems_only
     from pixeldetective.registry import Registry
 
+    log_problems_only()
     kafka.check(settings, where.kafka_bootstrap)
     with Registry(settings, where.kafka_bootstrap) as registry:
         searcher = Searcher(settings, where, registry)

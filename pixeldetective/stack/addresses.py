@@ -67,7 +67,7 @@ def endpoints(settings: Settings) -> Endpoints:
     return Endpoints(
         kafka_bootstrap=settings.kafka_bootstrap or f"{LOCALHOST}:{here.kafka}",
         qdrant_url=settings.qdrant_url or f"http://{LOCALHOST}:{here.qdrant_http}",
-        qdrant_grpc_port=_grpc_port(settings.qdrant_url) if settings.qdrant_url else here.qdrant_grpc,
+        qdrant_grpc_port=_grpc_port(settings) if settings.qdrant_url else here.qdrant_grpc,
         api_url=f"http://[{host}]:{here.api}" if ":" in host else f"http://{host}:{here.api}",
     )
 
@@ -211,12 +211,12 @@ def _claims() -> _Claims:
     return _Claims(folder)
 
 
-def _grpc_port(url: str) -> int:
+def _grpc_port(settings: Settings) -> int:
     # Qdrant's convention, and qdrant-client's: 6333 unless the URL says otherwise, gRPC on the next port.
     try:
-        return (urlsplit(url).port or 6333) + 1
+        return settings.qdrant_grpc_port or (urlsplit(settings.qdrant_url).port or 6333) + 1
     except ValueError as error:
-        raise UsageError(f"PIXD_QDRANT_URL is set to “{url}”: {error}.") from None
+        raise UsageError(f"PIXD_QDRANT_URL is set to “{settings.qdrant_url}”: {error}.") from None
 
 
 def _write(path: Path, data: bytes) -> None:

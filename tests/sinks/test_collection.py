@@ -6,7 +6,7 @@ import pytest
 from qdrant_client import models
 
 from pixeldetective.errors import PixdError
-from sinks.client import connect
+from pixeldetective.qdrant import connect
 from sinks.collection import Opened, find, open_collection
 from tests.sinks.world import DIMENSION, MODEL, World, eventually
 

@@ -19,8 +19,8 @@ from confluent_kafka import TopicPartition
 
 from pixeldetective import kafka, records, topics
 from pixeldetective.errors import PictureError
+from pixeldetective.qdrant import connect
 from pixeldetective.registry import Registry
-from sinks.client import connect
 from sinks.collection import find
 from sinks.fold import Folded
 from sinks.points import Change, Plan

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
@@ -20,10 +19,10 @@ from qdrant_client import QdrantClient
 from pixeldetective import kafka, records, topics
 from pixeldetective.images.metadata import Metadata
 from pixeldetective.letters import Letter, decode_letter
+from pixeldetective.qdrant import connect
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import Endpoints, endpoints
 from pixeldetective.view import TopicView
-from sinks.client import connect
 from sinks.collection import Opened, find, open_collection
 from sinks.lanes import Lanes
 from sinks.sink import Sink
@@ -105,9 +104,7 @@ class World:
     joined: bool = False  # the topics are there: another process has made this world
 
     def __post_init__(self) -> None:
-        # The ports as the stack's own file has them: a URL alone does not tell the gRPC port where a default was taken.
-        here = msgspec.structs.replace(self.settings, kafka_bootstrap="", qdrant_url="")
-        self.where: Endpoints = endpoints(here if self.settings.stack_file.exists() else self.settings)
+        self.where: Endpoints = endpoints(self.settings)
         self.bootstrap = self.where.kafka_bootstrap
         self.lanes = Lanes(f"{self.name}-contents", f"{self.name}-embeddings", f"{self.name}-captions")
         self._admin = kafka.admin(self.settings, self.bootstrap)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TypeVar
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 import structlog
 from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
@@ -19,6 +19,8 @@ from pixeldetective.stack.addresses import Endpoints
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
+
+VECTOR = "image"  # the name of the vector in every collection
 
 TIMEOUT = 20  # seconds; a batch takes milliseconds, so after this nobody answers
 
