@@ -231,6 +231,10 @@ class BatchWorker(Generic[P, R]):
         RECORDS_ANSWERED.labels(group=self._task.group, outcome="gone").inc(len(entries))
 
     def _answer_failed(self, pending: _Pending[R], error: Exception) -> None:
+        if isinstance(error, PictureError) and not self._task.answers_for_pictures:
+            self._send(pending.sha256, None, pending.entries)
+            RECORDS_ANSWERED.labels(group=self._task.group, outcome="left").inc(len(pending.entries))
+            return
         if isinstance(error, NotFetched):
             for pid in error.suspects:
                 look = Look(pid, force=True, suspects=(pending.sha256,))

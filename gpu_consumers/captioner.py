@@ -18,7 +18,13 @@ READER = 1  # raise it when decoding changes
 
 
 class CaptionTask:
-    """Captions pictures with one model."""
+    """Captions pictures with one model.
+
+    A picture that cannot be read has no caption, which is a tombstone; why it cannot be read is the embedder's to tell,
+    once.
+    """
+
+    answers_for_pictures = False
 
     def __init__(self, settings: Settings, model: str) -> None:
         self.group = topics.captioner_group(model)

@@ -30,6 +30,8 @@ class Embedded(msgspec.Struct, frozen=True):
 class EmbeddingTask:
     """Embeds pictures with one model."""
 
+    answers_for_pictures = True
+
     def __init__(self, settings: Settings, model: str) -> None:
         self.group = topics.embedder_group(model)
         self.topic = topics.embeddings(model)

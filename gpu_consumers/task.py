@@ -18,6 +18,7 @@ class Task(Protocol, Generic[P, R]):
     group: str  # consumer group, and name of the stage
     topic: str  # where the answers go
     cache_key: bytes  # names the task and everything its results depend on
+    answers_for_pictures: bool  # a picture that cannot be read is its failure; False: another stage reports that
 
     def load(self) -> None:
         """Get ready to compute; slow. Called once, from the device thread."""

@@ -34,7 +34,8 @@ class Installation:
         self.folder = folder
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("PIXD_")}
         self.environ["PIXD_HOME"] = str(home)
-        self.environ["PIXD_GRACE"] = "1.5"
+        # A second look and a deletion happen as ever, only sooner.
+        self.environ |= {"PIXD_RECHECK": "0.5", "PIXD_GRACE": "0.7", "PIXD_QUIET": "0.3"}
 
     @property
     def settings(self) -> Settings:

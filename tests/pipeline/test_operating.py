@@ -65,8 +65,8 @@ def test_a_killed_worker_is_restarted_and_nothing_is_lost(worker: str, pixd: Ins
         (("worker", "smith"), "There is no worker “smith”"),
     ],
 )
-def test_a_mistake_gets_a_sentence(arguments: tuple[str, ...], says: str, pixd: Installation) -> None:
-    done = pixd.run(*arguments, code=2)
+def test_a_mistake_gets_a_sentence(arguments: tuple[str, ...], says: str, running: Installation) -> None:
+    done = running.run(*arguments, code=2)
     assert says in done.stderr
     assert done.stdout == ""
 
