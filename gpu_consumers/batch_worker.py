@@ -67,9 +67,11 @@ class BatchWorker(Generic[P, R]):
         task: Task[P, R],
         worker_id: str,
         *,
+        contents: str = topics.CONTENTS,
         threads: int | None = None,
     ) -> None:
         self._task = task
+        self._contents = contents
         self._settings = settings
         self._consumer: Consumer = kafka.consumer(
             settings,
@@ -96,7 +98,7 @@ class BatchWorker(Generic[P, R]):
         """Work until `stopping` is set. Raises what makes it impossible to go on; nothing unanswered is committed."""
         self._device.start()
         self._consumer.subscribe(
-            [topics.CONTENTS], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+            [self._contents], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
         try:
             while not stopping.is_set():
@@ -257,7 +259,7 @@ class BatchWorker(Generic[P, R]):
     def _commit(self) -> None:
         offsets = self._window.committable()
         if offsets:
-            places = [TopicPartition(topics.CONTENTS, p, offset) for p, offset in offsets.items()]
+            places = [TopicPartition(self._contents, p, offset) for p, offset in offsets.items()]
             self._consumer.commit(offsets=places, asynchronous=True)
 
     def _hold_back(self) -> None:
@@ -279,7 +281,7 @@ class BatchWorker(Generic[P, R]):
         self._producer.flush()
         offsets = self._window.committable()
         if offsets:
-            places = [TopicPartition(topics.CONTENTS, p, offset) for p, offset in offsets.items()]
+            places = [TopicPartition(self._contents, p, offset) for p, offset in offsets.items()]
             try:
                 consumer.commit(offsets=places, asynchronous=False)
             except KafkaException as error:

@@ -36,7 +36,8 @@ class CaptionTask:
 
     def load(self) -> None:
         """Load the model; takes seconds."""
-        self._model.set(load_for_captions(self._model_id, self._settings.device))
+        cache = self._settings.cache_folder / "models"
+        self._model.set(load_for_captions(self._model_id, self._settings.device, cache=cache))
 
     def prepare(self, data: bytes, extension: str) -> Prepared:
         """Decode one picture. Raises PictureError."""

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
         help="Run one of Kafka's own tools, e.g. pixd kafka kafka-consumer-groups --describe --all-groups",
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     )(kafka)
-    app.command(help="Create topics, the default collection and first offsets; `up` does it by itself.")(setup)
+    app.command(
+        help="Create topics, the default collection and first offsets, and watch folders; `up` does it by itself."
+    )(setup)
     app.command(help="Run one worker process.")(worker)
 
 
@@ -114,13 +116,27 @@ def kafka(context: typer.Context, tool: Annotated[str, typer.Argument(help="kafk
     raise typer.Exit(kafka_tools.run(load(), tool, context.args))
 
 
-def setup() -> None:
+def setup(
+    folders: Annotated[list[str] | None, typer.Argument(metavar="[NAME=]FOLDER", help="Folders to watch.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds that Kafka and Qdrant are given to answer.", min=0.0)] = 0.0,
+) -> None:
     """Create what must exist before any worker starts."""
     from pixeldetective.cli.connected import connected
+    from pixeldetective.operations import libraries
     from pixeldetective.operations import setup as preparing
+    from pixeldetective.process import log_problems_only
+    from pixeldetective.settings import load
 
+    log_problems_only()
+    for folder in folders or []:
+        libraries.parse(folder)
+    preparing.wait_for_servers(load(), wait)
     with connected() as connections:
         preparing.prepare(connections)
+        for folder in folders or []:
+            libraries.add(connections, folder)
+        for line in libraries.described(connections):
+            note(line)
     note("Topics and the default collection exist.")
 
 
@@ -128,7 +144,10 @@ def worker(
     kind: Annotated[str, typer.Argument(help="watcher, stream, embedder, captioner, sink or api")],
     model: Annotated[str, typer.Option(help="Model of an embedder or captioner.")] = "",
     collection: Annotated[str, typer.Option(help="Collection of a sink.")] = "",
-    worker_id: Annotated[str, typer.Option("--id", help="Tells workers of one kind on one machine apart.")] = "1",
+    worker_id: Annotated[
+        str,
+        typer.Option("--id", help="Tells workers of one kind on one machine apart; “auto” takes a free one."),
+    ] = "1",
 ) -> None:
     """Run one worker until it is told to stop."""
     from pixeldetective.errors import PixdError, UsageError
@@ -138,7 +157,13 @@ def worker(
     settings = load()
     configure_logging(settings)
     try:
-        _run_worker(settings, kind, model, collection, worker_id)
+        if worker_id == "auto":
+            from pixeldetective.slots import slot
+
+            with slot(settings, kind) as (own, number):
+                _run_worker(own, kind, model, collection, number)
+        else:
+            _run_worker(settings, kind, model, collection, worker_id)
     except UsageError:
         raise
     except PixdError as error:

@@ -1,7 +1,8 @@
 """What a model is to the rest of the system, and how to get one by its id.
 
-Importing this module is cheap; torch comes with the first `load_…`. The embedder uses `load_for_images`, the API
-`load_for_queries`, the captioner `load_for_captions`.
+Importing this module is cheap; torch comes with the first `load_…`. `resolve` and `resolve_captions` turn a setting
+into the id that all else takes. The embedder uses `load_for_images`, the API `load_for_queries`, the captioner
+`load_for_captions`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,22 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pixeldetective.errors import PixdError, UsageError
+from pixeldetective.models import identity
+from pixeldetective.models.identity import ResolvedModel, resolve, resolve_captions
 from pixeldetective.models.slug import BUILTIN
 
-OPEN_CLIP = "open_clip"
+__all__ = [
+    "CaptionModel",
+    "EmbeddingModel",
+    "PictureModel",
+    "ResolvedModel",
+    "dimension_of",
+    "load_for_captions",
+    "load_for_images",
+    "load_for_queries",
+    "resolve",
+    "resolve_captions",
+]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -27,7 +40,7 @@ class PictureModel(Protocol):
 
     @property
     def id(self) -> str:
-        """The model's id, as PIXD_MODEL names it."""
+        """The model's resolved id (see `identity`)."""
         ...
 
     @property
@@ -51,8 +64,8 @@ class PictureModel(Protocol):
 class EmbeddingModel(PictureModel, Protocol):
     """Pictures and texts to vectors of one space: the cosine of two vectors says how alike they are in meaning.
 
-    The same picture gets the same vector (to 1e-5) whatever else is in its batch. `embed_images` is for one thread, the
-    one that feeds the device; `embed_texts` may be called from any.
+    The same picture gets the same vector whatever else is in its batch, to 1e-5, in half precision to 1e-3.
+    `embed_images` is for one thread, the one that feeds the device; `embed_texts` may be called from any.
     """
 
     @property
@@ -79,48 +92,44 @@ class CaptionModel(PictureModel, Protocol):
 
 def dimension_of(model_id: str) -> int:
     """Length of the model's vectors, without loading it. Raises UsageError for an id that names no model."""
-    _require_builtin(model_id)
-    return 384
+    return identity.dimension(model_id)
 
 
 def load_for_images(model_id: str, device: str, *, cache: Path) -> EmbeddingModel:
     """Load what embedding pictures needs, onto `device` ("cpu", "cuda", "cuda:1"; "" for CUDA where there is one).
 
-    `cache` is a folder for what the model computes once per machine (see `builtin`). Raises UsageError for an id or a
-    device that does not exist, PixdError if the model's files are missing.
+    `model_id` as it is set or as it was resolved. `cache` is a folder for what is computed or found out once per
+    machine, PIXD_HOME/cache/models. Raises UsageError for an id or a device that does not exist, PixdError if the
+    model's files cannot be had or are damaged.
     """
-    _require_builtin(model_id)
-    from pixeldetective.models.builtin import BuiltinEmbedding
-
-    return BuiltinEmbedding(device, cache=cache)
+    return _load(model_id, device, cache=cache, for_queries=False)
 
 
 def load_for_queries(model_id: str, device: str, *, cache: Path) -> EmbeddingModel:
     """Load a model whose first text is as fast as the next. Otherwise as `load_for_images`."""
-    _require_builtin(model_id)
-    from pixeldetective.models.builtin import BuiltinEmbedding
-
-    model = BuiltinEmbedding(device, cache=cache)
+    model = _load(model_id, device, cache=cache, for_queries=True)
     model.embed_texts([""])
     return model
 
 
-def load_for_captions(model_id: str, device: str) -> CaptionModel:
+def load_for_captions(model_id: str, device: str, *, cache: Path) -> CaptionModel:
     """Load a model that describes pictures. Arguments and errors as for `load_for_images`."""
-    _require_builtin(model_id)
-    from pixeldetective.models.builtin import BuiltinCaption
+    resolved = resolve_captions(model_id, cache=cache)
+    if resolved.family == BUILTIN:
+        from pixeldetective.models.builtin import BuiltinCaption
 
-    return BuiltinCaption(device)
+        return BuiltinCaption(device)
+    from pixeldetective.models.blip import BlipCaption
+
+    return BlipCaption(resolved, device, cache=cache)
 
 
-def _require_builtin(model_id: str) -> None:
-    family, _, rest = model_id.partition(":")
-    if model_id == BUILTIN:
-        return
-    architecture, _, weights = rest.partition("/")
-    if family == OPEN_CLIP and architecture and weights:
-        raise PixdError(f"This version cannot run {model_id} yet: the only model it has is “{BUILTIN}”.")
-    raise UsageError(
-        f"“{model_id}” names no model. Valid are “{BUILTIN}” and “{OPEN_CLIP}:<architecture>/<weights>”, for example "
-        f"{OPEN_CLIP}:ViT-B-32/laion2b_s34b_b79k."
-    )
+def _load(model_id: str, device: str, *, cache: Path, for_queries: bool) -> EmbeddingModel:
+    resolved = resolve(model_id, cache=cache)
+    if resolved.family == BUILTIN:
+        from pixeldetective.models.builtin import BuiltinEmbedding
+
+        return BuiltinEmbedding(device, cache=cache)
+    from pixeldetective.models.open_clip import OpenClipEmbedding
+
+    return OpenClipEmbedding(resolved, device, cache=cache, for_queries=for_queries)

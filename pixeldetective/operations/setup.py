@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 from pixeldetective import topics
@@ -9,6 +11,10 @@ from pixeldetective.errors import PixdError
 from pixeldetective.operations.connections import Connections
 from pixeldetective.operations.lag import Stage, committed, stages
 from pixeldetective.records import Collection
+from pixeldetective.settings import Settings
+from pixeldetective.stack.addresses import endpoints
+
+POLL = 0.5  # seconds between two questions whether the servers answer
 
 
 def prepare(connections: Connections) -> None:
@@ -34,6 +40,22 @@ def prepare(connections: Connections) -> None:
     topics.ensure(connections.admin, topics.of_models(models, captions), **size)
     for stage in stages(connections):
         _first_offsets(connections, stage)
+
+
+def wait_for_servers(settings: Settings, timeout: float) -> None:
+    """Wait until Kafka and Qdrant answer. Raises PixdError, saying which does not, once `timeout` seconds passed."""
+    endpoints(settings)  # what is not configured is not waited for
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            with Connections(settings) as connections:
+                connections.qdrant.incarnation(settings.collection)
+        except PixdError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(POLL)
 
 
 def _first_offsets(connections: Connections, stage: Stage) -> None:
