@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from gpu_consumers.device import Device
 from gpu_consumers.fetching import NotFetched, fetch
+from gpu_consumers.hazards import Hazards
 from gpu_consumers.task import Task
 from gpu_consumers.window import Entry, Window
 from pixeldetective import kafka, records, topics
@@ -83,7 +84,9 @@ class BatchWorker(Generic[P, R]):
         self._letters = Letters(settings, bootstrap, self._producer, group=task.group, stage=task.group)
         self._registry = Registry(settings, bootstrap)
         self._cache = Cache(settings.cache_folder / "results", settings.cache_size)
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
+        threads = threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._hazards = Hazards(settings.state_folder / f"{task.group}-{worker_id}.reading", threads)
         self._window = Window()
         self._pending: dict[str, _Pending[R]] = {}
         self._results: queue.SimpleQueue[tuple[_Pending[R], R | Exception, bool]] = queue.SimpleQueue()
@@ -109,6 +112,7 @@ class BatchWorker(Generic[P, R]):
             self._letters.close()
             self._registry.close()
             self._cache.close()
+            self._hazards.close()
 
     def step(self) -> None:
         """One turn: take what is there, hand on what is done, commit what is durable."""
@@ -174,7 +178,10 @@ class BatchWorker(Generic[P, R]):
                 return
             fetched = fetch(content, self._registry.file)
             extension = fetched.name.rpartition(".")[2].lower()
-            prepared = self._task.prepare(fetched.data, extension)
+            if content.sha256 in self._hazards.suspects:
+                self._task.survive(fetched.data, extension)
+            with self._hazards.reading(content.sha256):
+                prepared = self._task.prepare(fetched.data, extension)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this picture alone
             self._results.put((pending, error, False))
         else:
@@ -215,6 +222,8 @@ class BatchWorker(Generic[P, R]):
                 self._begin(pending)  # a newer record knows other paths
                 continue
             del self._pending[pending.sha256]
+            if pending.sha256 in self._hazards.suspects:
+                self._hazards.acquit(pending.sha256)
             if isinstance(result, Exception):
                 self._answer_failed(pending, result)
             else:

@@ -46,6 +46,10 @@ class EmbeddingTask:
         cache = self._settings.cache_folder / "models"
         self._model.set(load_for_images(self._model_id, self._settings.device, cache=cache))
 
+    def survive(self, data: bytes, extension: str) -> None:
+        """Try a suspect. Raises PictureError."""
+        self._model.survive(data, extension)
+
     def prepare(self, data: bytes, extension: str) -> Prepared:
         """Decode one picture. Raises PictureError."""
         return self._model.prepare(data, extension)

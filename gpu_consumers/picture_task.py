@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_consumers.trial import survive
 from pixeldetective.errors import PixdError
 from pixeldetective.images.decode import decode
 from pixeldetective.images.metadata import Metadata
@@ -44,6 +45,10 @@ class LoadedLater(Generic[M]):
         if self._model is None:
             raise PixdError("The model could not be loaded.")
         return self._model
+
+    def survive(self, data: bytes, extension: str) -> None:
+        """Return if decoding the picture leaves a process alive. Raises PictureError."""
+        survive(data, extension, self.get().side, self._max_pixels)
 
     def prepare(self, data: bytes, extension: str) -> Prepared:
         """Decode one picture, on any thread. Raises PictureError."""

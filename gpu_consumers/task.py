@@ -23,6 +23,9 @@ class Task(Protocol, Generic[P, R]):
     def load(self) -> None:
         """Get ready to compute; slow. Called once, from the device thread."""
 
+    def survive(self, data: bytes, extension: str) -> None:
+        """Prepare a picture that may have crashed an earlier process, elsewhere. Raises PictureError if it did."""
+
     def prepare(self, data: bytes, extension: str) -> P:
         """Decode one picture, on any thread of the pool. Raises PictureError. `extension` is lower case, no dot."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,20 @@ def test_stopped_before_or_after_any_step_it_loses_nothing(step: str, after: boo
     assert answered.pop(gone) is None
     assert answered == good
     assert set(world.letters()) == {bad}
+
+
+def test_a_picture_that_crashes_its_decoder_costs_only_itself(world: World) -> None:
+    good = {world.put(f"{n}.jpg", b"picture %d" % n): b"PICTURE %d" % n for n in range(6)}
+    crasher = world.put("crash.jpg", b"crash")
+    crashes = 0
+    while not world.caught_up():
+        process = multiprocessing.get_context("fork").Process(target=world.run_in_child)
+        process.start()
+        process.join(60)
+        if process.exitcode:
+            assert process.exitcode == -signal.SIGSEGV
+            crashes += 1
+        assert crashes <= 1
+    assert crashes == 1
+    assert world.answered() == good
+    assert {key: letter.error for key, letter in world.letters().items()} == {crasher: Reason.DECODER_CRASHED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import threading
@@ -51,8 +52,14 @@ class Shouting:
     def load(self) -> None:
         """There is no model."""
 
+    def survive(self, data: bytes, extension: str) -> None:
+        if data.startswith(b"crash"):
+            raise PictureError(Reason.DECODER_CRASHED, "It crashed.")
+
     def prepare(self, data: bytes, extension: str) -> bytes:
         self.gate.wait(TIMEOUT)
+        if data.startswith(b"crash"):
+            ctypes.string_at(0)  # a real segmentation fault, in this thread
         if data.startswith(b"undecodable"):
             raise PictureError(Reason.UNDECODABLE, "This is not a picture.")
         return data
@@ -149,6 +156,14 @@ class World:
         done = committed(self.admin, f"{self.name}-group")
         ends = kafka.end_offsets(self.admin, self.contents)
         return all(done.get((self.contents, p), 0) == end for p, end in ends.items())
+
+    def run_in_child(self) -> None:
+        """Run a worker in this process, which was forked from one that has clients of its own."""
+        child = World.__new__(World)
+        child.__dict__.update(self.__dict__)
+        child.admin = kafka.admin(self.settings, self.bootstrap)
+        child.run(child.worker(child.task()))
+        os._exit(0)
 
     def run(self, worker: BatchWorker[bytes, bytes]) -> None:
         """Run a worker until everything is answered and committed; raises what it raises."""
