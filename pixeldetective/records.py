@@ -98,6 +98,7 @@ class Library(msgspec.Struct, frozen=True, tag_field="kind", tag="library"):
     root: str  # absolute path, quoted as in path ids
     device: int | None = None  # st_dev and st_ino of the root when it was added or last confirmed: another folder
     inode: int | None = None  # at the same place must not look like a library whose files were all deleted
+    emptied: bool = False  # it was found empty at a start although files of it were known: held until it is not
 
 
 class Collection(msgspec.Struct, frozen=True, tag_field="kind", tag="collection"):

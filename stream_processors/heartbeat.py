@@ -33,13 +33,13 @@ class Heartbeat:
         self._limit = limit
         self._now = now
         self._end = end
-        self._last = now()
+        self._last: float | None = None  # no partitions are held before the loop runs
 
     def check(self) -> None:
         """Call before every effect: the callbacks of a thawed loop run before its timers do."""
-        now = self._now()
-        if now - self._last > self._limit:
-            log.error("the process stood still and has lost its partitions; ending", seconds=round(now - self._last, 1))
+        stood_still = 0.0 if self._last is None else self._now() - self._last
+        if stood_still > self._limit:
+            log.error("the process stood still and has lost its partitions; ending", seconds=round(stood_still, 1))
             self._end()
 
     async def beat(self) -> None:

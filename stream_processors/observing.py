@@ -74,14 +74,22 @@ class Limits:
 
 
 def root_is_healthy(root: bytes, library: Library) -> bool:
-    """Whether the library's folder is there and is the folder that was registered."""
+    """Whether the library's folder is there, is the registered one, and was not found suspiciously empty."""
     try:
         found = os.stat(root)
     except OSError:
         return False
     if not stat.S_ISDIR(found.st_mode):
         return False
-    return library.inode is None or (found.st_dev, found.st_ino) == (library.device, library.inode)
+    if library.inode is not None and (found.st_dev, found.st_ino) != (library.device, library.inode):
+        return False
+    return not (library.emptied and is_empty(root))
+
+
+def is_empty(folder: bytes) -> bool:
+    """Whether there is nothing at all in a folder. Raises OSError if it cannot be read."""
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def observe(

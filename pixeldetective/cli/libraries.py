@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     group.command(help="Watch a folder from now on.")(add)
     group.command("list", help="List the watched folders.")(list_libraries)
     group.command(help="Stop watching a folder; its pictures leave the collection, its files stay.")(remove)
+    group.command(help="Give a held library up: forget its folder and its pictures.")(discard)
     group.command(help="Take the folder that now lies at a held library's place: what is not in it is deleted.")(
         confirm
     )
@@ -59,6 +60,19 @@ def remove(name: Name) -> None:
     with connected() as connections:
         libraries.remove(connections, name)
     say(f"“{name}” is no longer watched; its pictures are leaving the collection. Its files were not touched.")
+
+
+def discard(name: Name) -> None:
+    """Give a held library up."""
+    from pixeldetective.cli.connected import connected
+    from pixeldetective.errors import UsageError
+    from pixeldetective.operations import libraries
+
+    with connected() as connections:
+        if libraries.held_because(connections, libraries.known(connections, name)) is None:
+            raise UsageError(f"“{name}” is not held. To stop watching it: pixd libraries remove {name}")
+        libraries.remove(connections, name)
+    say(f"“{name}” is given up; its pictures are leaving the collection.")
 
 
 def confirm(name: Name) -> None:

@@ -11,8 +11,12 @@ import msgspec
 from pixeldetective import paths, records, topics
 from pixeldetective.errors import UsageError
 from pixeldetective.operations.connections import Connections
+from pixeldetective.operations.counting import counts
 from pixeldetective.records import Library, ScanFinished
 from producers.nesting import refuse_nested
+from stream_processors.observing import is_empty
+
+MANY = 10  # files known; with fewer, an empty folder is believed
 
 
 def parse(argument: str) -> tuple[str, bytes]:
@@ -68,15 +72,34 @@ def confirm(connections: Connections, name: str) -> Library:
     if not os.path.isdir(root):
         raise UsageError(
             f"The folder of “{name}”, {paths.shown(root)}, is not there. Bring it back, or give the library up with: "
-            f"pixd libraries remove {name}"
+            f"pixd libraries discard {name}"
         )
     confirmed = _identified(name, root, keep=library.root)
     connections.registry.put(confirmed)
     return confirmed
 
 
+def hold_emptied(connections: Connections) -> None:
+    """Hold every library that is empty now although files of it were known; let go of those that are not any more.
+
+    For the start of an installation: a disk or share that did not come up looks like that. A folder that is emptied
+    while it is watched is not held.
+    """
+    counted = counts(connections)
+    for library in connections.registry.libraries.values():
+        root = connections.registry.root(library.name)
+        try:
+            empty = root is not None and is_empty(root)
+        except OSError:
+            continue  # it is missing, and held for that
+        files = counted.libraries.get(library.name, 0) if counted else 0
+        emptied = empty and (library.emptied or files >= MANY)
+        if emptied != library.emptied:
+            connections.registry.put(msgspec.structs.replace(library, emptied=emptied))
+
+
 def remove(connections: Connections, name: str) -> None:
-    """Stop watching a library: its pictures leave the collections. The files themselves are not touched."""
+    """Stop watching a library, held or not: its pictures leave the collections. Its files are not touched."""
     library = known(connections, name)
     connections.registry.remove(library)
     # A marker without a scan: every known file of the library is looked at, and belongs to no library any more.
@@ -137,6 +160,15 @@ def held_because(connections: Connections, library: Library) -> str | None:
         return (
             f"Another folder than the one that was added lies at {where} (an empty mount point?). If it is right: "
             f"pixd libraries confirm {library.name}"
+        )
+    try:
+        empty = is_empty(root)
+    except OSError as error:
+        return f"Its folder {where} cannot be read: {error.strerror}."
+    if library.emptied and empty:
+        return (
+            f"Its folder {where} was empty when everything was started, though files of it were known. Once there are "
+            f"files again all goes on; if it is meant to be empty: pixd libraries confirm {library.name}"
         )
     return None
 

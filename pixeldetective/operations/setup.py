@@ -10,6 +10,7 @@ from pixeldetective import topics
 from pixeldetective.errors import PixdError
 from pixeldetective.operations.connections import Connections
 from pixeldetective.operations.lag import Stage, committed, stages
+from pixeldetective.operations.libraries import hold_emptied
 from pixeldetective.records import Collection
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import endpoints
@@ -38,6 +39,7 @@ def prepare(connections: Connections) -> None:
     models = {one.model for one in registry.collections.values()}
     captions = {one.captions for one in registry.collections.values() if one.captions}
     topics.ensure(connections.admin, topics.of_models(models, captions), **size)
+    hold_emptied(connections)
     for stage in stages(connections):
         _first_offsets(connections, stage)
 

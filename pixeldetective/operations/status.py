@@ -6,12 +6,10 @@ import time
 
 import msgspec
 
-from pixeldetective import topics
 from pixeldetective.operations.connections import Connections
+from pixeldetective.operations.counting import counts
 from pixeldetective.operations.lag import PartitionLag, Stage, lags, stages
 from pixeldetective.operations.libraries import held_because
-from pixeldetective.records import Counts
-from pixeldetective.view import TopicView
 
 SAMPLE = 0.5  # seconds between the two looks that a rate is computed from
 
@@ -100,26 +98,6 @@ def status(connections: Connections, *, sample: float = SAMPLE) -> Status:
         collection=settings.collection,
         model=collection.model if collection else settings.model,
     )
-
-
-def counts(connections: Connections) -> Counts | None:
-    """Files and contents, as the dedup workers counted them; None if a partition has not been counted yet."""
-    view: TopicView[Counts] = TopicView(
-        connections.settings,
-        connections.bootstrap,
-        topics.COUNTS,
-        lambda _key, value, _headers: msgspec.json.decode(value, type=Counts),
-    )
-    with view:
-        view.sync()
-        parts = [part for _, part in view]
-    if len(parts) < connections.settings.partitions:
-        return None
-    libraries: dict[str, int] = {}
-    for part in parts:
-        for name, files in part.libraries.items():
-            libraries[name] = libraries.get(name, 0) + files
-    return Counts(libraries, sum(part.contents for part in parts))
 
 
 def _stage(stage: Stage, before: list[PartitionLag], now: list[PartitionLag], elapsed: float) -> StageStatus:

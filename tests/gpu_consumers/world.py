@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import hashlib
 import os
 import threading
@@ -159,6 +160,7 @@ class World:
 
     def run_in_child(self) -> None:
         """Run a worker in this process, which was forked from one that has clients of its own."""
+        faulthandler.disable()  # the crash is meant
         child = World.__new__(World)
         child.__dict__.update(self.__dict__)
         child.admin = kafka.admin(self.settings, self.bootstrap)
