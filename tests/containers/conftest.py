@@ -18,20 +18,28 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if reason is not None:
         pytest.skip(f"Containers cannot be tried: {reason}.")
     stack = Stack(tmp_path_factory.mktemp("containers"), f"pixd-test-{os.getpid()}")
-    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
     try:
         started = time.monotonic()
         stack.compose("build")
         built = time.monotonic()
         stack.compose("up", "--detach", "--wait")
         up = time.monotonic()
-        if terminal is not None:
-            size = image_bytes() / 1e9
-            terminal.write_line(f"image of {size:.1f} GB built in {built - started:.0f} s, up in {up - built:.0f} s")
+        _tell(
+            request.config,
+            f"image of {image_bytes() / 1e9:.1f} GB built in {built - started:.0f} s, up in {up - built:.0f} s",
+        )
         yield stack
     except AssertionError:
-        if terminal is not None:
-            terminal.write_line(stack.compose("logs", "--tail", "40"))
+        _tell(request.config, stack.compose("logs", "--tail", "40"))
         raise
     finally:
         stack.docker.stop()
+
+
+def _tell(config: pytest.Config, text: str) -> None:
+    """Write to the terminal whatever is captured."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if terminal is not None and capture is not None:
+        with capture.global_and_fixture_disabled():
+            terminal.write_line(f"\n{text}")

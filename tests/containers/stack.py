@@ -37,11 +37,13 @@ class Stack:
         environment.write_text(f"COMPOSE_PROJECT_NAME={project}\nPIXD_PICTURES={self.pictures}\nPIXD_API_PORT=0\n")
         self.docker = DockerCompose(ROOT, env_file=str(environment))
 
-    def compose(self, *arguments: str, code: int = 0) -> str:
-        """`docker compose ARGUMENTS`, which must end with the exit code `code`; what it prints."""
+    def compose(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        """`docker compose ARGUMENTS`, which must end with one of the exit codes; what it prints."""
         command = [*self.docker.docker_compose_command(), *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
-        assert done.returncode == code, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        assert done.returncode in codes, (
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
         return done.stdout
 
     def pixd(self, *arguments: str) -> Any:
@@ -59,6 +61,11 @@ class Stack:
         url = f"http://{host}:{port}/search?{urlencode({'q': text})}"
         with build_opener(ProxyHandler({})).open(url, timeout=60) as answer:
             return [hit["paths"] for hit in json.load(answer)]
+
+    def kill_worker(self, service: str) -> None:
+        """SIGKILL to every process in the container of a service but its init, which ends with them."""
+        # The shell that does it may be gone before it can say 0.
+        self.compose("exec", "-T", service, "bash", "-c", "kill -9 -1", codes=(0, 137))
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """What the engine knows about the containers of a service."""
