@@ -96,8 +96,11 @@ class Library(msgspec.Struct, frozen=True, tag_field="kind", tag="library"):
 
     name: str
     root: str  # absolute path, quoted as in path ids
-    device: int | None = None  # st_dev and st_ino of the root when it was added or last confirmed: another folder
-    inode: int | None = None  # at the same place must not look like a library whose files were all deleted
+    # Which folder the root was when it was added or last confirmed: another one at the same place must not look like a
+    # library whose files were all deleted. A device number may change with every start, so f_fsid goes before it.
+    device: int | None = None  # st_dev
+    inode: int | None = None  # st_ino
+    file_system: int = 0  # f_fsid; 0: the file system has none
     emptied: bool = False  # it was found empty at a start although files of it were known: held until it is not
 
 

@@ -23,6 +23,9 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 # Names that an earlier system used and that people have in their environment.
 ALIASES = {"ML_INFERENCE_BATCH_SIZE": "batch_size", "QDRANT_UPSERT_BATCH_SIZE": "upsert_batch_size"}
 
+# Names that are not ours to judge: docker-compose.yml takes its folder of pictures from this one.
+NOT_OURS = {"PIXD_PICTURES"}
+
 RASTER_EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif")
 RAW_EXTENSIONS = (
     *("3fr", "arw", "bay", "bmq", "cap", "cine", "cr2", "cr3", "crw", "cs1", "dc2", "dcr", "dng", "drf", "dsc", "erf"),
@@ -154,7 +157,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             values[field] = dict(pair.split("=", 1) for pair in text.split(",") if "=" in pair)
         else:
             values[field] = text
-    known = {f"PIXD_{field.upper()}" for field in Settings.__struct_fields__}
+    known = {f"PIXD_{field.upper()}" for field in Settings.__struct_fields__} | NOT_OURS
     for name in environ:
         if name.startswith("PIXD_") and name not in known:
             raise UsageError(f"{name} is not a setting. {_nearest(name.removeprefix('PIXD_').lower(), prefix='PIXD_')}")

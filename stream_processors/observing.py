@@ -76,20 +76,27 @@ class Limits:
 def root_is_healthy(root: bytes, library: Library) -> bool:
     """Whether the library's folder is there, is the registered one, and was not found suspiciously empty."""
     try:
-        found = os.stat(root)
+        return is_registered_folder(root, library) and not (library.emptied and is_empty(root))
     except OSError:
         return False
+
+
+def is_registered_folder(root: bytes, library: Library) -> bool:
+    """Whether a folder is the one that was registered. Raises OSError if it cannot be reached."""
+    found = os.stat(root)
     if not stat.S_ISDIR(found.st_mode):
         return False
-    if library.inode is not None and (found.st_dev, found.st_ino) != (library.device, library.inode):
-        return False
-    return not (library.emptied and is_empty(root))
+    if library.inode is None:
+        return True
+    file_system = os.statvfs(root).f_fsid
+    same = file_system == library.file_system if file_system and library.file_system else found.st_dev == library.device
+    return same and found.st_ino == library.inode
 
 
 def is_empty(folder: bytes) -> bool:
-    """Whether there is nothing at all in a folder. Raises OSError if it cannot be read."""
+    """Whether there is nothing but hidden files in a folder. Raises OSError if it cannot be read."""
     with os.scandir(folder) as entries:
-        return next(entries, None) is None
+        return all(entry.name.startswith(b".") for entry in entries)
 
 
 def observe(

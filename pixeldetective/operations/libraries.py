@@ -14,7 +14,7 @@ from pixeldetective.operations.connections import Connections
 from pixeldetective.operations.counting import counts
 from pixeldetective.records import Library, ScanFinished
 from producers.nesting import refuse_nested
-from stream_processors.observing import is_empty
+from stream_processors.observing import is_empty, is_registered_folder
 
 MANY = 10  # files known; with fewer, an empty folder is believed
 
@@ -151,21 +151,15 @@ def held_because(connections: Connections, library: Library) -> str | None:
     root = connections.registry.root(library.name) or paths.unquote(library.root)
     where = paths.shown(root)
     try:
-        found = os.stat(root)
+        right, empty = is_registered_folder(root, library), library.emptied and is_empty(root)
     except OSError as error:
         return f"Its folder {where} cannot be reached: {error.strerror}."
-    if not stat.S_ISDIR(found.st_mode):
-        return f"{where} is not a folder any more."
-    if library.inode is not None and (found.st_dev, found.st_ino) != (library.device, library.inode):
+    if not right:
         return (
             f"Another folder than the one that was added lies at {where} (an empty mount point?). If it is right: "
             f"pixd libraries confirm {library.name}"
         )
-    try:
-        empty = is_empty(root)
-    except OSError as error:
-        return f"Its folder {where} cannot be read: {error.strerror}."
-    if library.emptied and empty:
+    if empty:
         return (
             f"Its folder {where} was empty when everything was started, though files of it were known. Once there are "
             f"files again all goes on; if it is meant to be empty: pixd libraries confirm {library.name}"
@@ -175,7 +169,7 @@ def held_because(connections: Connections, library: Library) -> str | None:
 
 def _identified(name: str, root: bytes, keep: str | None = None) -> Library:
     found = os.stat(root)
-    return Library(name, keep or paths.quote(root), found.st_dev, found.st_ino)
+    return Library(name, keep or paths.quote(root), found.st_dev, found.st_ino, os.statvfs(root).f_fsid)
 
 
 def _same_folder(one: bytes, other: bytes) -> bool:
