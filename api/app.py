@@ -65,7 +65,7 @@ def build(settings: Settings, searcher: Searcher) -> FastAPI:
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Whether this process is alive, and whether its model is loaded ("ready") or still being loaded."""
-        return {"status": "ready" if searcher.ready else "loading", "model": settings.model}
+        return {"status": "ready" if searcher.ready else "loading", "model": searcher.model_id}
 
     @app.get("/search")
     async def search_text(

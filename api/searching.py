@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient
 
 from pixeldetective.errors import PixdError, UsageError
 from pixeldetective.images.decode import decode
-from pixeldetective.models.model import EmbeddingModel, load_for_queries
+from pixeldetective.models.model import EmbeddingModel, load_for_queries, resolve
 from pixeldetective.qdrant import ERRORS, VECTOR, Fault, connect, details, fault
 from pixeldetective.registry import Registry
 from pixeldetective.settings import Settings
@@ -39,6 +39,8 @@ class Searcher:
         self._settings = settings
         self._registry = registry
         self._client: QdrantClient = connect(settings, endpoints)
+        self._cache = settings.cache_folder / "models"
+        self.model_id = resolve(settings.model, cache=self._cache).id
         self._model: EmbeddingModel | None = None
         self._loading = threading.Lock()
         self._device = threading.Lock()
@@ -52,8 +54,7 @@ class Searcher:
         """The model; the first call loads it, which takes seconds. Raises PixdError."""
         with self._loading:
             if self._model is None:
-                cache = self._settings.cache_folder / "models"
-                self._model = load_for_queries(self._settings.model, self._settings.device, cache=cache)
+                self._model = load_for_queries(self.model_id, self._settings.device, cache=self._cache)
             return self._model
 
     def text(self, text: str, count: int, collection: str) -> list[Hit]:
@@ -84,10 +85,10 @@ class Searcher:
         if known is None:
             names = ", ".join(self._registry.collections) or "none"
             raise UsageError(f"There is no collection “{collection}”. There are: {names}.")
-        if known.model != self._settings.model:
+        if known.model != self.model_id:
             raise UsageError(
                 f"The collection “{collection}” is bound to the model {known.model}; this query would be made with "
-                f"{self._settings.model}, and their vectors cannot be compared. Set PIXD_MODEL={known.model}."
+                f"{self.model_id}, and their vectors cannot be compared. Set PIXD_MODEL={known.model}."
             )
 
     def _nearest(self, vector: NDArray[np.float32], count: int, collection: str) -> list[Hit]:

@@ -9,7 +9,7 @@ import numpy as np
 from gpu_consumers.batch_worker import BatchWorker
 from gpu_consumers.picture_task import LoadedLater, Prepared
 from pixeldetective import metrics, records, topics
-from pixeldetective.models.model import CaptionModel, load_for_captions
+from pixeldetective.models.model import CaptionModel, load_for_captions, resolve_captions
 from pixeldetective.process import stop_on_signals
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import endpoints
@@ -68,5 +68,6 @@ def run(settings: Settings, model: str, worker_id: str) -> None:
     """Run one captioner until SIGTERM or SIGINT."""
     stopping = stop_on_signals()
     metrics.serve(settings.metrics_port)
-    task = CaptionTask(settings, model)
+    resolved = resolve_captions(model, cache=settings.cache_folder / "models", configured=settings.caption_model)
+    task = CaptionTask(settings, resolved.id)
     BatchWorker(settings, endpoints(settings).kafka_bootstrap, task, worker_id).run(stopping)

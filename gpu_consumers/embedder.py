@@ -12,7 +12,7 @@ from gpu_consumers.picture_task import LoadedLater, Prepared
 from pixeldetective import metrics, records, topics
 from pixeldetective.errors import PictureError, Reason
 from pixeldetective.images.metadata import Metadata
-from pixeldetective.models.model import EmbeddingModel, load_for_images
+from pixeldetective.models.model import EmbeddingModel, load_for_images, resolve
 from pixeldetective.process import stop_on_signals
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import endpoints
@@ -81,5 +81,6 @@ def run(settings: Settings, model: str, worker_id: str) -> None:
     """Run one embedder until SIGTERM or SIGINT."""
     stopping = stop_on_signals()
     metrics.serve(settings.metrics_port)
-    task = EmbeddingTask(settings, model)
+    resolved = resolve(model, cache=settings.cache_folder / "models", configured=settings.model)
+    task = EmbeddingTask(settings, resolved.id)
     BatchWorker(settings, endpoints(settings).kafka_bootstrap, task, worker_id).run(stopping)

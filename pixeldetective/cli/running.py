@@ -150,7 +150,7 @@ def worker(
     ] = "1",
 ) -> None:
     """Run one worker until it is told to stop."""
-    from pixeldetective.errors import PixdError, UsageError
+    from pixeldetective.errors import PixdError
     from pixeldetective.process import configure_logging
     from pixeldetective.settings import load
 
@@ -164,13 +164,11 @@ def worker(
                 _run_worker(own, kind, model, collection, number)
         else:
             _run_worker(settings, kind, model, collection, worker_id)
-    except UsageError:
-        raise
     except PixdError as error:
         import structlog
 
         structlog.get_logger("pixd").error(str(error), worker=kind)
-        raise typer.Exit(1) from None
+        raise typer.Exit(error.exit_code) from None
 
 
 def _run_worker(settings: Settings, kind: str, model: str, collection: str, worker_id: str) -> None:

@@ -58,7 +58,10 @@ class BlipCaption:
         # transformers takes 8 s to import, and only a captioner needs it.
         from transformers import AutoTokenizer, BlipForConditionalGeneration
         from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+        from transformers.utils import logging
 
+        # Its bars are for a terminal; in a worker's log they are thousands of lines.
+        logging.disable_progress_bar()
         local = self._resolved.path is not None
         try:
             # Pillow's scaling, on which BLIP was trained; torchvision's would start threads in each decoding thread.

@@ -115,8 +115,8 @@ class OpenClipEmbedding:
                     open_clip.download_pretrained(open_clip.get_pretrained_cfg(resolved.architecture, resolved.hub))
                 except Exception as error:  # noqa: BLE001 (of three libraries, and none documents what it raises)
                     raise self._unreachable(error) from None
-                return self._create(*_arguments(resolved))
-        loaded = self._create(*_arguments(resolved))
+                return self._create(*open_clip_arguments(resolved))
+        loaded = self._create(*open_clip_arguments(resolved))
         # A file that was replaced since it was hashed would give vectors under a name that is not theirs.
         if resolve(f"{OPEN_CLIP}:{resolved.architecture}/{resolved.path}", cache=self._cache).id != self.id:
             raise PixdError(f"The weights at {resolved.path} changed while they were loaded. Start again.")
@@ -137,7 +137,7 @@ class OpenClipEmbedding:
 
     def _texts_of(self, network: Any) -> _Texts:
         resolved = self._resolved
-        name, _ = _arguments(resolved)
+        name, _ = open_clip_arguments(resolved)
         try:
             if resolved.path is None:
                 # Some tokenizers come from the hub, too.
@@ -192,7 +192,7 @@ class _Texts:
         return _unit(self._network.encode_text(tokens.to(self._device)))
 
 
-def _arguments(resolved: ResolvedModel) -> tuple[str, str | None]:
+def open_clip_arguments(resolved: ResolvedModel) -> tuple[str, str | None]:
     """Name and weights under which open_clip loads a model."""
     path = resolved.path
     if path is None:

@@ -8,6 +8,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 
 from pixeldetective import topics
 from pixeldetective.errors import PixdError
+from pixeldetective.models.model import resolve, resolve_captions
 from pixeldetective.operations.connections import Connections
 from pixeldetective.operations.lag import Stage, committed, stages
 from pixeldetective.operations.libraries import hold_emptied
@@ -27,13 +28,18 @@ def prepare(connections: Connections) -> None:
     size = {"partitions": settings.partitions, "replication": settings.replication}
     topics.ensure(connections.admin, topics.fixed(), **size)
     registry = connections.registry
-    if settings.collection not in registry.collections:
-        registry.put(Collection(settings.collection, settings.model, captions=settings.caption_model or None))
+    cache = settings.cache_folder / "models"
+    known = registry.collections.get(settings.collection)
+    # A machine without the weights may name the resolved id itself.
+    model = settings.model if known and known.model == settings.model else resolve(settings.model, cache=cache).id
+    if known is None:
+        captions_model = resolve_captions(settings.caption_model, cache=cache).id if settings.caption_model else None
+        registry.put(Collection(settings.collection, model, captions=captions_model))
     collection = registry.collections[settings.collection]
-    if collection.model != settings.model:
+    if collection.model != model:
         raise PixdError(
             f"The collection “{collection.name}” is bound to the model {collection.model}, PIXD_MODEL asks for "
-            f"{settings.model}: their vectors cannot be compared. Choose another collection with PIXD_COLLECTION, or "
+            f"{model}: their vectors cannot be compared. Choose another collection with PIXD_COLLECTION, or "
             f"set PIXD_MODEL={collection.model}."
         )
     models = {one.model for one in registry.collections.values()}

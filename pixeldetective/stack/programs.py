@@ -87,5 +87,6 @@ def workers(settings: Settings, addresses: Addresses, counts: Mapping[str, int] 
             cwd=str(settings.home),
         )
         for kind in WORKERS
+        if kind != "captioner" or settings.caption_model
         for number in range(1, counts.get(kind, 1) + 1)
     ]

@@ -10,6 +10,7 @@ import skimage
 import sklearn
 
 from pixeldetective.images.decode import decode
+from pixeldetective.models import architectures
 from pixeldetective.models.builtin import BuiltinEmbedding
 
 
@@ -23,6 +24,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(cache: Path) -> BuiltinEmbedding:
     """`builtin` on the CPU."""
     return BuiltinEmbedding("cpu", cache=cache)
+
+
+@pytest.fixture(scope="session")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that knows open_clip's tags already."""
+    folder = tmp_path_factory.mktemp("notes")
+    architectures.tags(cache=folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def save_blip(folder: Path) -> Path:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *(f"word{index}" for index in range(44))]
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(words))
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    BertTokenizerFast(str(folder / "vocab.txt"), bos_token="[DEC]").save_pretrained(folder)
     BlipImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = BlipConfig(

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import skimage.data
 from PIL import Image
@@ -18,7 +19,10 @@ from PIL import Image
 from pixeldetective import paths
 from pixeldetective.cache import Cache
 from pixeldetective.operations.connections import Connections
+from pixeldetective.operations.status import status
+from pixeldetective.operations.waiting import wait_idle
 from pixeldetective.settings import Settings, load
+from pixeldetective.stack import supervisor
 from producers.selection import Selection
 
 CAT = Path(skimage.data.__file__).parent / "chelsea.png"
@@ -59,9 +63,11 @@ class Installation:
         return json.loads(self.run(*arguments, "--json").stdout)
 
     def wait(self) -> dict[str, Any]:
-        """Wait until everything has been indexed; the status then."""
-        status: dict[str, Any] = self.json("status", "--wait-idle", "--timeout", str(TIMEOUT))
-        return status
+        """`pixd status --wait-idle --json`, without a process of its own for each of hundreds of times."""
+        with Connections(self.settings) as connections:
+            wait_idle(connections, TIMEOUT)
+            found: dict[str, Any] = msgspec.to_builtins(status(connections, sample=0))
+        return found
 
     def in_qdrant(self) -> dict[str, set[str]]:
         """What Qdrant says: sha256 → path ids."""
@@ -123,5 +129,4 @@ class Installation:
 
     def pid(self, name: str) -> int:
         """The process of a worker."""
-        pid: int = next(process["pid"] for process in self.json("ps") if process["name"] == name)
-        return pid
+        return next(p.pid for p in supervisor.processes(self.settings) if p.name == name and p.pid)

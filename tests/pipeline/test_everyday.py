@@ -13,8 +13,10 @@ from tests.pipeline.installation import CAT, ROCKET, Installation
 def test_a_dropped_picture_is_found_by_text_and_by_image(pixd: Installation) -> None:
     pixd.drop(CAT, "animals/cat.png")
     pixd.drop(ROCKET, "rocket.jpg")
-    status = pixd.wait()
+    status = pixd.json("status", "--wait-idle")
     assert status["idle"]
+    assert set(status) >= {"idle", "stages", "counts", "held", "endpoints"}
+    assert {"hashing", "dedup", "embedder.builtin", "sink.photos"} <= set(status["stages"])
     assert status["counts"] == {"files": 2, "contents": 2, "points": 2, "failures": 0}
     hits = pixd.json("search", "a cat")
     assert [hit["paths"] for hit in hits] == [["photos/animals/cat.png"], ["photos/rocket.jpg"]]
