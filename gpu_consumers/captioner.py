@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,6 +67,7 @@ class CaptionTask:
 
 def run(settings: Settings, model: str, worker_id: str) -> None:
     """Run one captioner until SIGTERM or SIGINT."""
+    os.nice(10)  # a picture is found by its vector: captions take the processor time that embedders leave
     stopping = stop_on_signals()
     metrics.serve(settings.metrics_port)
     resolved = resolve_captions(model, cache=settings.cache_folder / "models", configured=settings.caption_model)

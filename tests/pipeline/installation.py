@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 from pixeldetective import paths
 from pixeldetective.cache import Cache
 from pixeldetective.operations.connections import Connections
+from pixeldetective.operations.lag import lags
 from pixeldetective.operations.status import status
 from pixeldetective.operations.waiting import wait_idle
 from pixeldetective.settings import Settings, load
@@ -97,12 +99,21 @@ class Installation:
         return found
 
     def computed(self) -> int:
-        """How many results were ever computed and kept on this machine."""
+        """How many results were ever computed and kept on this machine, once the captioner is done, too."""
+        self.wait_for_captions()
         cache = Cache(self.settings.cache_folder / "results", self.settings.cache_size)
         try:
             return len(cache)
         finally:
             cache.close()
+
+    def wait_for_captions(self) -> None:
+        """Wait for what `--wait-idle` does not wait for."""
+        deadline = time.monotonic() + TIMEOUT
+        with Connections(self.settings) as connections:
+            while any(row.lag for row in lags(connections)):
+                assert time.monotonic() < deadline, "captions do not come to an end"
+                time.sleep(0.1)
 
     def drop(self, source: Path, name: str) -> Path:
         """Copy a file into the folder."""

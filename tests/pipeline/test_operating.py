@@ -16,9 +16,7 @@ WORKERS = ("watcher", "stream", "embedder", "captioner", "sink", "api")
 def test_lag_agrees_with_kafkas_own_tool_and_is_zero_at_idle(pixd: Installation) -> None:
     pixd.drop(CAT, "cat.png")
     pixd.wait()
-    deadline = time.monotonic() + 30
-    while any(row["lag"] for row in pixd.json("lag")) and time.monotonic() < deadline:
-        time.sleep(0.2)  # captions come when they come
+    pixd.wait_for_captions()
     ours = {(row["group"], row["topic"], str(row["partition"])): row for row in pixd.json("lag")}
     groups = {group for group, _, _ in ours}
     assert {"stream", "embedder.builtin", "captioner.builtin"} < groups
