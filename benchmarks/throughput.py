@@ -1,4 +1,4 @@
-"""Pictures per second through the whole pipeline against a bare loop on the same files; known files rescanned per second.
+"""Pictures per second through the pipeline, against a bare loop on the same files; known files rescanned per second.
 
     .venv/bin/python benchmarks/throughput.py --pictures 400 --files 20000
 
