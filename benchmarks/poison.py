@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/poison.py pillow-13.0.0/Tests/images
 
-Made for the test images in Pillow's source distribution. Ends with 1 if a file with a picture's extension is neither, or
-if anything else happened: a worker that had to be restarted, or a point that no file stands for.
+Made for the test images of Pillow's source distribution. Ends with 1 if a file with a picture's extension is neither,
+or if anything else happened: a worker that had to be restarted, or a point that no file stands for.
 """
 
 from __future__ import annotations

@@ -27,6 +27,11 @@ class Selection:
         """Whether a file of this name, without its folder, is announced."""
         return (self._hidden or not name.startswith(b".")) and is_picture(name, self._extensions)
 
+    def counts(self, relative: bytes) -> bool:
+        """Whether the file at a path below a library's root is announced: by its name, and by those of its folders."""
+        *folders, name = relative.split(b"/")
+        return self.picture(name) and all(self.folder(folder) for folder in folders)
+
     def folder(self, name: bytes) -> bool:
         """Whether a folder of this name, without its parents, is entered."""
         if name.startswith(b".") and not self._hidden:

@@ -24,6 +24,7 @@ from pixeldetective.letters import Letters, Origin
 from pixeldetective.registry import Registry
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import endpoints
+from producers.selection import Selection
 from stream_processors import dedup, hashing
 from stream_processors.counting import Counting
 from stream_processors.heartbeat import Heartbeat
@@ -136,7 +137,8 @@ def build(settings: Settings, worker_id: str) -> faust.App:
     path_rows = DurableTable(app, topics.PATHS_TABLE, settings.partitions, path_row, heartbeat)
     content_rows = DurableTable(app, topics.CONTENTS_TABLE, settings.partitions, content_row, heartbeat)
     limits = Limits(max_file_size=settings.max_file_size, recheck=settings.recheck)
-    hasher = hashing.Hashing(faust_log, path_rows, mailbox, registry, cache, limits, executor)
+    selected = Selection(settings).counts
+    hasher = hashing.Hashing(faust_log, path_rows, mailbox, registry, cache, limits, executor, selected)
     counting = Counting()
     merger = dedup.Dedup(faust_log, content_rows, counting, grace=settings.grace)
     merged: list[Any] = []  # done, and acknowledged as soon as the counts say so, too

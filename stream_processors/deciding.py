@@ -27,8 +27,13 @@ class Decision:
     settled: bool = True  # False: look again before the event is acknowledged
 
 
-def decide(look: Look, offset: int, row: PathRow | None, seen: Observation) -> Decision:
-    """Decide about one path. `offset` is that of the event and drives the version."""
+# A row without a content stays for so long: while an earlier event of the partition may still be looked at again, or be
+# repeated after a crash, the path's last version must be remembered. Events are settled within a minute.
+KEPT_NS = 3600 * 10**9  # nanoseconds
+
+
+def decide(look: Look, offset: int, row: PathRow | None, seen: Observation, now_ns: int) -> Decision:
+    """Decide about one path. `offset` is that of the event and drives the version; `now_ns` is the time of day."""
     if isinstance(seen, Held | Changing) or (isinstance(seen, Failed) and seen.known):
         return Decision(None, (), row, settled=not isinstance(seen, Changing))
     before = row if row is not None else PathRow("", -1)
@@ -38,7 +43,8 @@ def decide(look: Look, offset: int, row: PathRow | None, seen: Observation) -> D
         case Same():
             true, size, after = before.sha256, before.size, before
         case _:
-            true, size, after = "", 0, PathRow("", before.version)
+            lost = (before.mtime_ns if not before.sha256 else 0) or now_ns
+            true, size, after = "", 0, PathRow("", before.version, mtime_ns=lost)
     uncertain = {*before.told, *look.suspects}
     version = max(offset, before.version + 1)
     changes: list[tuple[str, ContentChange]] = [
@@ -48,7 +54,7 @@ def decide(look: Look, offset: int, row: PathRow | None, seen: Observation) -> D
         changes.append((true, Join(look.path, version, size)))
     settled = not (isinstance(seen, Present) and seen.fresh)
     if not changes:
-        return Decision(None, (), _kept(after, offset), settled)
+        return Decision(None, (), _kept(after, now_ns), settled)
     told = tuple(sorted({*before.told, *(sha256 for sha256, _ in changes)}))
     intent = msgspec.structs.replace(before, version=version, told=told)
     return Decision(
@@ -56,6 +62,7 @@ def decide(look: Look, offset: int, row: PathRow | None, seen: Observation) -> D
     )
 
 
-def _kept(row: PathRow, offset: int) -> PathRow | None:
-    # Without a content, the row is only needed while a repeated event could be given a version that was used already.
-    return row if row.sha256 or row.version > offset else None
+def _kept(row: PathRow, now_ns: int) -> PathRow | None:
+    if row.sha256 or row.told:
+        return row
+    return row if row.version >= 0 and now_ns - row.mtime_ns < KEPT_NS else None

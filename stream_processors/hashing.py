@@ -8,6 +8,7 @@ two of these repeats the event, and looking again says the same or something new
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from functools import partial
@@ -52,7 +53,9 @@ class Hashing:
         cache: Cache,
         limits: Limits,
         executor: Executor,
+        selected: Callable[[bytes], bool] = lambda _relative: True,
     ) -> None:
+        """`selected` tells whether the file at a path relative to its library's root counts as a picture."""
         self._log = log
         self._table = table
         self._mailbox = mailbox
@@ -60,6 +63,7 @@ class Hashing:
         self._cache = cache
         self._limits = limits
         self._executor = executor
+        self._selected = selected
         # What a scan that is under way has seen, per partition: 8 bytes of hash stand for a path. It is lost with the
         # process or the partition; then the marker merely looks at more rows than it had to.
         self._seen: dict[tuple[int, str, str], set[int]] = {}
@@ -83,7 +87,7 @@ class Hashing:
         """Answer one look; returns None when it is settled, else after how many seconds to try again."""
         row = self._table.get(partition, look.path)
         seen = await self._observe(look, row, force=look.force or attempt > 1)
-        decision = decide(look, offset, row, seen)
+        decision = decide(look, offset, row, seen, time.time_ns())
         if decision.intent is not None:
             await self._table.put(partition, look.path, decision.intent)
         for sha256, change in decision.changes:
@@ -133,6 +137,8 @@ class Hashing:
         root = self._libraries.root(name)
         if library is None or root is None:
             return Gone()
+        if not self._selected(relative):
+            return Gone()  # it is there, but the settings no longer count it
         path = root.rstrip(b"/") + b"/" + relative
         return await self._in_thread(
             partial(observe, path, root, library, row, force=force, cache=self._cache, limits=self._limits)

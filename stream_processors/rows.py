@@ -12,7 +12,7 @@ class PathRow(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int  # of the last change that was, or was about to be, sent about this path
     told: tuple[str, ...] = ()  # contents to which a change was about to be sent; a crash leaves it open whether it was
     size: int = 0  # bytes
-    mtime_ns: int = 0
+    mtime_ns: int = 0  # of a row without a content: when it lost it, by this machine's clock
     ctime_ns: int = 0
     inode: int = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pixeldetective import topics
 from tests.stream_processors.world import World
 
 
@@ -227,3 +229,48 @@ def test_an_empty_file_is_a_letter_until_it_is_filled(tmp_path: Path) -> None:
     world.run()
     assert world.contents() == oracle(root)
     assert not world.mailbox.letters
+
+
+def test_a_second_look_never_goes_back_behind_what_happened_meanwhile(tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    root.mkdir()
+    world = World(root, tmp_path / "cache")
+    (root / "a.jpg").write_bytes(b"cat")
+    world.look("a.jpg")
+    asyncio.run(world.work_on(0, attempt=1))
+    (root / "a.jpg").unlink()
+    world.look("a.jpg")
+    asyncio.run(world.work_on(1))
+    (root / "a.jpg").write_bytes(b"cat")
+    asyncio.run(world.work_on(0, attempt=2))
+    world.committed[topics.FILE_EVENTS] = 2
+    world.look("a.jpg")
+    world.run()
+    assert world.contents() == oracle(root)
+
+
+def test_an_event_repeated_after_a_later_deletion_finds_the_file_again(tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    root.mkdir()
+    world = World(root, tmp_path / "cache")
+    (root / "a.jpg").write_bytes(b"cat")
+    world.look("a.jpg")
+    asyncio.run(world.work_on(0))
+    (root / "a.jpg").unlink()
+    world.look("a.jpg")
+    asyncio.run(world.work_on(1))
+    (root / "a.jpg").write_bytes(b"cat")
+    world.run()  # nothing was committed: both events again
+    assert world.contents() == oracle(root)
+
+
+def test_a_file_that_no_longer_counts_leaves(tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    root.mkdir()
+    world = World(root, tmp_path / "cache")
+    drop(world)
+    world.run()
+    world.restart(selected=lambda _relative: False)
+    world.scan("1")
+    world.run()
+    assert world.contents() == {}

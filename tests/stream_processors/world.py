@@ -139,12 +139,25 @@ class World:
         self.committed = {topics.FILE_EVENTS: 0, topics.CONTENT_CHANGES: 0}
         self.crashes = 0
         self.meanwhile: Callable[[], None] = lambda: None  # what happens to the disk between a crash and the restart
+        self.selected: Callable[[bytes], bool] = lambda _relative: True
+        self._start()
+
+    def restart(self, *, selected: Callable[[bytes], bool]) -> None:
+        """The process anew, with other settings."""
+        self.selected = selected
         self._start()
 
     def _start(self) -> None:
         limits = Limits(max_file_size=1 << 20, recheck=RECHECK)
         self.hashing = Hashing(
-            self.log, self.path_rows, self.mailbox, self.libraries, self.cache, limits, self.executor
+            self.log,
+            self.path_rows,
+            self.mailbox,
+            self.libraries,
+            self.cache,
+            limits,
+            self.executor,
+            self.selected,
         )
         self.dedup = Dedup(self.log, self.content_rows, Counting(), grace=0.0)
 
@@ -189,6 +202,15 @@ class World:
         while (again := await self.hashing.look(NoOrigin(), PARTITION, offset, look, attempt)) is not None:
             await asyncio.sleep(again)
             attempt += 1
+
+    async def work_on(self, offset: int, attempt: int | None = None) -> None:
+        """Work on one event without acknowledging it: to its end, or one attempt alone."""
+        event = self.events[offset]
+        assert isinstance(event, Look)
+        if attempt is None:
+            await self._look(offset, event)
+        else:
+            await self.hashing.look(NoOrigin(), PARTITION, offset, event, attempt)
 
     async def _merge(self) -> None:
         changes = self.log.records.get(topics.CONTENT_CHANGES, [])
