@@ -57,9 +57,8 @@ def decide(look: Look, offset: int, row: PathRow | None, seen: Observation, now_
         return Decision(None, (), _kept(after, now_ns), settled)
     told = tuple(sorted({*before.told, *(sha256 for sha256, _ in changes)}))
     intent = msgspec.structs.replace(before, version=version, told=told)
-    return Decision(
-        intent, tuple(changes), _kept(msgspec.structs.replace(after, version=version, told=()), offset), settled
-    )
+    after = msgspec.structs.replace(after, version=version, told=())
+    return Decision(intent, tuple(changes), _kept(after, now_ns), settled)
 
 
 def _kept(row: PathRow, now_ns: int) -> PathRow | None:

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 from pixeldetective import topics
+from pixeldetective.records import Look
+from stream_processors.deciding import decide
+from stream_processors.observing import Gone
+from stream_processors.rows import PathRow
 from tests.stream_processors.world import World
 
 
@@ -274,3 +278,10 @@ def test_a_file_that_no_longer_counts_leaves(tmp_path: Path) -> None:
     world.scan("1")
     world.run()
     assert world.contents() == {}
+
+
+def test_a_row_without_a_content_is_forgotten_after_an_hour() -> None:
+    hour = 3600 * 10**9
+    row = PathRow("", 7, mtime_ns=1)
+    assert decide(Look("lib/a.jpg"), 8, row, Gone(), 1 + hour - 1).row == row
+    assert decide(Look("lib/a.jpg"), 8, row, Gone(), 1 + hour).row is None
