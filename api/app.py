@@ -27,6 +27,7 @@ from pixeldetective.stack.addresses import endpoints
 log = structlog.get_logger(__name__)
 
 OPEN = {"/health"}  # what may be asked without a key
+Model = Annotated[str | None, Query(description="refuse unless this process has this model")]
 Count = Annotated[int, Query(alias="n", description="pictures in the answer")]
 
 
@@ -72,8 +73,10 @@ def build(settings: Settings, searcher: Searcher) -> FastAPI:
         q: Annotated[str, Query(description="what the picture shows")],
         n: Count = 10,
         collection: str = settings.collection,
+        model: Model = None,
     ) -> Response:
         """The pictures nearest to a text, nearest first."""
+        searcher.check_model(model)
         metrics.SEARCHES.labels(kind="text").inc()
         return _hits(await run_in_threadpool(searcher.text, q, n, collection))
 
@@ -82,8 +85,10 @@ def build(settings: Settings, searcher: Searcher) -> FastAPI:
         file: Annotated[UploadFile, File(description="the picture")],
         n: Count = 10,
         collection: str = settings.collection,
+        model: Model = None,
     ) -> Response:
         """The pictures nearest to a picture, nearest first."""
+        searcher.check_model(model)
         metrics.SEARCHES.labels(kind="image").inc()
         data = await file.read()
         extension = (file.filename or "").rpartition(".")[2].lower()

@@ -57,6 +57,14 @@ class Searcher:
                 self._model = load_for_queries(self.model_id, self._settings.device, cache=self._cache)
             return self._model
 
+    def check_model(self, wanted: str | None) -> None:
+        """Raise UsageError if a caller expects another model than this process has."""
+        if wanted is not None and wanted not in {self._settings.model, self.model_id}:
+            raise UsageError(
+                f"The API process that answers has the model {self.model_id}, PIXD_MODEL asks for {wanted}. After "
+                "another setting, `pixd down` and `pixd up` bring it into force."
+            )
+
     def text(self, text: str, count: int, collection: str) -> list[Hit]:
         """The `count` pictures nearest to a text, nearest first. Raises PixdError."""
         if not text.strip():

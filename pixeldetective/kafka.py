@@ -51,6 +51,15 @@ def admin(settings: Settings, bootstrap: str) -> AdminClient:
 
 def check(settings: Settings, bootstrap: str, timeout: float = 10.0) -> None:
     """Raise PixdError with a sentence unless Kafka answers within `timeout` seconds."""
+    if not any(_listens(server) for server in bootstrap.split(",")):
+        raise PixdError(
+            f"Nothing listens at {bootstrap}. "
+            + (
+                "Is PIXD_KAFKA_BOOTSTRAP right?"
+                if settings.kafka_bootstrap
+                else "The local stack is not running; `pixd up` starts it, and everything goes on."
+            )
+        )
     try:
         admin(settings, bootstrap).list_topics(timeout=timeout)
     except KafkaException as error:
@@ -58,6 +67,15 @@ def check(settings: Settings, bootstrap: str, timeout: float = 10.0) -> None:
             f"Kafka at {bootstrap} does not answer within {timeout:g} s ({error.args[0].str()}). Is it running? "
             "`pixd ps` shows the local stack; PIXD_KAFKA_BOOTSTRAP names another cluster."
         ) from None
+
+
+def _listens(server: str) -> bool:
+    host, _, port = server.strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def consumer(settings: Settings, bootstrap: str, group: str, **extra: Any) -> Consumer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pixeldetective.cli.output import note, print_json, say, table
+from pixeldetective.cli.output import failed, note, print_json, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +62,9 @@ def status(
 def _show_status(found: Status) -> None:
     counts = found.counts
     say(
-        f"{'Idle' if found.idle else 'At work'}: {_number(counts.files)} files, {_number(counts.contents)} different "
-        f"pictures, {_number(counts.points)} in the collection “{found.collection}” (model {found.model}), "
-        f"{counts.failures:,} failures."
+        f"{'Idle' if found.idle else 'At work'}: {_number(counts.files)} files, {_number(counts.contents)} of them "
+        f"different, {_number(counts.searchable)} found by search in the collection “{found.collection}” (model "
+        f"{found.model}), {failed(counts.failures)}."
     )
     table(
         ["STAGE", "LAG", "RECORDS/S"],
@@ -139,6 +139,7 @@ def list_failures(
 ) -> None:
     """List failures."""
     if context.invoked_subcommand is not None:
+        context.obj = stage
         return
     from pixeldetective.cli.connected import connected
     from pixeldetective.operations.failures import failures
@@ -155,6 +156,7 @@ def list_failures(
 
 
 def retry_failures(
+    context: typer.Context,
     stage: Annotated[str | None, typer.Option(help="Only what this stage gave up on.")] = None,
 ) -> None:
     """Ask for another try."""
@@ -162,8 +164,8 @@ def retry_failures(
     from pixeldetective.operations.failures import retry
 
     with connected() as connections:
-        count = retry(connections, stage)
-    say(f"Asked for another try at {count:,} failures. `pixd failures` shows what remains.")
+        count = retry(connections, stage or context.obj)
+    say(f"Asked for another try at {failed(count)}. `pixd failures` shows what remains.")
 
 
 def lag(json: Json = False) -> None:

@@ -84,7 +84,7 @@ def confirm(name: Name) -> None:
     with connected() as connections:
         libraries.confirm(connections, name)
         scan_all(connections, [name])
-    say(f"“{name}” is confirmed; what is no longer in its folder is being deleted.")
+    say(f"“{name}” is confirmed: its folder is right as it is now. What is not in it leaves the collection.")
 
 
 def scan(

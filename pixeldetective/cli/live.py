@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from types import FrameType
 
-from pixeldetective.cli.output import note
+from pixeldetective.cli.output import failed, note
 from pixeldetective.errors import PixdError
 from pixeldetective.operations.connections import Connections
 from pixeldetective.operations.status import Status, status
 from pixeldetective.settings import Settings
+from pixeldetective.stack import supervisor
 
 PERIOD = 2.0  # seconds between two lines
 
@@ -29,12 +31,15 @@ def follow(settings: Settings) -> None:
     last = ""
     with Connections(settings) as connections:
         while not ended.is_set():
+            if not supervisor.is_running(settings):
+                raise PixdError("The local stack was stopped, or its supervisor ended. `pixd up` starts it again.")
             try:
                 line = describe(status(connections))
             except PixdError as error:
                 line = str(error)
             if sys.stderr.isatty():
-                sys.stderr.write(f"\r\x1b[K{line}")
+                width = os.get_terminal_size(sys.stderr.fileno()).columns
+                sys.stderr.write(f"\r\x1b[K{line if len(line) < width else line[: width - 2] + '…'}")
                 sys.stderr.flush()
             elif line != last:
                 note(line)
@@ -48,8 +53,7 @@ def describe(found: Status) -> str:
     """The state of everything in one line."""
     counts = found.counts
     files = "?" if counts.files is None else f"{counts.files:,}"
-    points = "0" if counts.points is None else f"{counts.points:,}"
-    parts = [f"{files} files", f"{points} pictures", f"{counts.failures:,} failures"]
+    parts = [f"{files} files", f"{counts.searchable or 0:,} found by search", failed(counts.failures)]
     waiting = [f"{name} {stage.lag:,}" for name, stage in found.stages.items() if stage.lag]
     parts.append("waiting: " + ", ".join(waiting) if waiting else "idle" if found.idle else "starting")
     parts += [f"{library.library} is held" for library in found.held]

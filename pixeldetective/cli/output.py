@@ -20,6 +20,11 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def failed(count: int) -> str:
+    """So many failures, in words."""
+    return "1 failure" if count == 1 else f"{count:,} failures"
+
+
 def note(text: str) -> None:
     """A line for people on stderr: progress, never an answer."""
     sys.stderr.write(text + "\n")

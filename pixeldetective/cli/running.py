@@ -39,7 +39,8 @@ def up(
     from pixeldetective.operations.connections import Connections
     from pixeldetective.process import log_problems_only
     from pixeldetective.settings import load
-    from pixeldetective.stack import local
+    from pixeldetective.stack import local, supervisor
+    from pixeldetective.stack.remembered import settings_in_force
 
     log_problems_only()
     settings = load()
@@ -54,7 +55,13 @@ def up(
                 libraries.add(connections, folder)
             watched.extend(libraries.described(connections))
 
+    running = supervisor.is_running(settings)
     local.up(settings, prepare=prepare, progress=note)
+    in_force = settings_in_force(settings, started=not running)
+    if in_force:
+        note(
+            f"It was running with other settings ({in_force}). `pixd down` and `pixd up` bring the new ones into force."
+        )
     for line in watched:
         note(line)
     if not watched:

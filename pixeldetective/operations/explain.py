@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Literal
 
 import msgspec
@@ -18,7 +19,7 @@ from stream_processors.dedup import STAGE as DEDUP
 from stream_processors.hashing import STAGE as HASHING
 from stream_processors.rows import PathRow, path_row
 
-DONE, WAITING, FAILED = "done", "waiting", "failed: "
+DONE, WAITING, NOT_REACHED, FAILED = "done", "waiting", "not reached", "failed: "
 
 State = Literal["indexed", "pending", "failed", "held", "gone", "unknown"]
 
@@ -39,8 +40,13 @@ def explain(connections: Connections, asked: str) -> Explanation:
 
     Raises UsageError if it can be neither, PixdError if Kafka or Qdrant cannot be reached.
     """
+    if not asked:
+        raise UsageError("Say which file: pixd explain FILE")
     pid = resolve(connections, asked)
     if pid is None:
+        for library in connections.registry.libraries.values():
+            if os.path.realpath(os.fsencode(asked)) == os.path.realpath(paths.unquote(library.root)):
+                return Explanation("unknown", None, f"It is the folder of the library “{library.name}” itself.", {})
         roots = ", ".join(
             paths.shown(paths.unquote(library.root)) for library in connections.registry.libraries.values()
         )
@@ -87,17 +93,22 @@ def _explain(connections: Connections, pid: str) -> Explanation:
     because = held_because(connections, library)
     if because is not None:
         return answer("held", f"The library “{name}” is held, nothing of it is deleted. {because}")
-    if not os.path.lexists(file):
+    failed = next((text for text in progress.values() if text.startswith(FAILED)), None)
+    kind = _kind(file, len(relative))
+    if kind is None and failed is None:
         if sha256 is not None:
             return answer("pending", "The file is gone; what was known of it is being deleted. `pixd scan` hastens it.")
+        progress.clear()
         if remembered:
             return answer("gone", "The file was there once; it has been deleted or renamed.")
         return answer("unknown", "There is no such file, and none is remembered.")
-    failed = next((text for text in progress.values() if text.startswith(FAILED)), None)
     if failed is not None:
+        for stage, text in progress.items():
+            progress[stage] = NOT_REACHED if text == WAITING else text
         return answer("failed", failed.removeprefix(FAILED))
-    skipped = _why_skipped(connections, relative)
-    if skipped is not None:
+    skipped = kind or _why_skipped(connections, relative)
+    if skipped:
+        progress.clear()
         return answer("unknown", skipped)
     if sha256 is None:
         return answer("pending", "It has not been looked at yet. If that lasts, `pixd scan` looks at every file.")
@@ -148,6 +159,27 @@ def _progress(connections: Connections, pid: str, sha256: str | None) -> dict[st
     for stage, reason in letters.items():
         progress[stage] = f"{FAILED}{reason}"
     return progress
+
+
+def _kind(file: bytes, below: int) -> str | None:
+    """Why what lies at a path is no picture, "" if it is a file, None if nothing lies there.
+
+    `below` is the length of the part of the path that lies below the library's folder.
+    """
+    for end in [n for n in range(len(file) - below, len(file)) if file[n : n + 1] == b"/"]:
+        if os.path.islink(file[:end]):
+            return f"It lies behind “{paths.shown(file[:end])}”, and symbolic links are not followed."
+    try:
+        mode = os.lstat(file).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return f"It cannot be looked at: {error.strerror}."
+    if stat.S_ISLNK(mode):
+        return "It is a symbolic link, and these are not followed."
+    if stat.S_ISDIR(mode):
+        return "It is a folder. Ask about a file in it."
+    return "" if stat.S_ISREG(mode) else "It is no regular file, but a pipe, a socket or a device."
 
 
 def _why_skipped(connections: Connections, relative: bytes) -> str | None:

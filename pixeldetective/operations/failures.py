@@ -7,8 +7,10 @@ import datetime
 import msgspec
 
 from pixeldetective import records, topics
+from pixeldetective.errors import UsageError
 from pixeldetective.letters import Letter
 from pixeldetective.operations.connections import Connections
+from pixeldetective.operations.lag import stages
 from pixeldetective.operations.qdrant import Qdrant
 from pixeldetective.records import Look, Republish
 from stream_processors.hashing import STAGE as HASHING
@@ -28,7 +30,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def failures(connections: Connections, stage: str | None = None) -> list[Failure]:
-    """Every failure there is now, newest first."""
+    """Every failure there is now, newest first. Raises UsageError if there is no such stage."""
+    _check_stage(connections, stage)
     found = [
         _failure(connections, letter) for _, letter in connections.letters if stage is None or letter.stage == stage
     ]
@@ -40,6 +43,7 @@ def retry(connections: Connections, stage: str | None = None) -> int:
 
     The old message is never sent again: it may be out of date.
     """
+    _check_stage(connections, stage)
     count = 0
     for _, letter in connections.letters:
         if stage is not None and letter.stage != stage:
@@ -52,6 +56,12 @@ def retry(connections: Connections, stage: str | None = None) -> int:
         count += 1
     connections.producer.flush()
     return count
+
+
+def _check_stage(connections: Connections, stage: str | None) -> None:
+    names = {known.name for known in stages(connections)} | {letter.stage for _, letter in connections.letters}
+    if stage is not None and stage not in names:
+        raise UsageError(f"There is no stage “{stage}”. There are: {', '.join(sorted(names))}.")
 
 
 def paths_of(qdrant: Qdrant, collection: str, letter: Letter) -> tuple[str, ...]:

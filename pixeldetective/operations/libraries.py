@@ -24,6 +24,8 @@ def parse(argument: str) -> tuple[str, bytes]:
 
     A folder's own name is taken with what may not stand in a library's name replaced by dashes.
     """
+    if not argument.strip():
+        raise UsageError("The folder's name is empty. Is a variable in the command unset?")
     name, equals, folder = argument.partition("=")
     if not equals or os.path.lexists(argument):
         name, folder = "", argument
@@ -50,6 +52,8 @@ def add(connections: Connections, argument: str) -> Library:
     """
     name, root = parse(argument)
     known = connections.registry.libraries
+    if _same_folder(os.fsencode(connections.settings.home), root):
+        raise UsageError(f"{paths.shown(root)} is PIXD_HOME itself: what is in there is Pixel Detective's own.")
     same = [library for library in known.values() if _same_folder(paths.unquote(library.root), root)]
     chosen = "=" in argument and not os.path.lexists(argument)
     if same and (not chosen or same[0].name == name):

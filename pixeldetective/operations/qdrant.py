@@ -12,6 +12,8 @@ from pixeldetective.records import point_id
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import Endpoints
 
+VECTOR_NAME = "image"  # as in pixeldetective.qdrant, whose import costs more than most commands
+
 
 class Qdrant:
     """Asks about collections and points; changes nothing. Every method raises PixdError if Qdrant does not answer."""
@@ -33,9 +35,12 @@ class Qdrant:
                 return str(alias["collection_name"]).rpartition(".")[2]
         return None
 
-    def count(self, collection: str) -> int | None:
-        """Number of points, exactly, or None if there is no such collection."""
-        found = self._ask("POST", f"/collections/{collection}/points/count", {"exact": True})
+    def count(self, collection: str, *, searchable: bool = False) -> int | None:
+        """Number of points, or of those that have a vector, exactly; None if there is no such collection."""
+        body: dict[str, Any] = {"exact": True}
+        if searchable:
+            body["filter"] = {"must": [{"has_vector": VECTOR_NAME}]}
+        found = self._ask("POST", f"/collections/{collection}/points/count", body)
         return None if found is None else int(found["count"])
 
     def points(self, collection: str, contents: Sequence[str], *, vectors: bool = False) -> dict[str, dict[str, Any]]:

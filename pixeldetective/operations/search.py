@@ -14,6 +14,7 @@ from pixeldetective.errors import PictureError, PixdError, UsageError
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import Endpoints, endpoints
 
+LONGEST = 2000  # characters of a query
 STARTING = 60.0  # seconds that an API process which is loading its model is waited for
 
 
@@ -42,8 +43,12 @@ def search(
     `starting` says that an API process is expected to come up; `say` is told when this takes longer than a moment.
     Raises UsageError if the query makes no sense, PixdError if there is nobody to ask.
     """
-    if (text is None) == (image is None):
+    if text is not None and image is not None:
+        raise UsageError("Look for a text or for a picture, not for both at once.")
+    if text is None and image is None:
         raise UsageError("Say what to look for: pixd search TEXT, or pixd search --image FILE.")
+    if text is not None and (len(text) > LONGEST or not _is_utf8(text)):
+        raise UsageError(f"The query must be at most {LONGEST:,} characters of UTF-8.")
     data = _read(image) if image is not None else None
     where = endpoints(settings)
     deadline = time.monotonic() + STARTING
@@ -74,7 +79,7 @@ def _ask(
     collection: str,
 ) -> list[Found]:
     headers = {"X-API-Key": settings.api_key} if settings.api_key else {}
-    query: dict[str, Any] = {"n": count, "collection": collection}
+    query: dict[str, Any] = {"n": count, "collection": collection, "model": settings.model}
     with httpx.Client(base_url=where.api_url, headers=headers, timeout=STARTING, trust_env=False) as client:
         if data is not None and image is not None:
             answer = client.post("/search/image", params=query, files={"file": (image.name, data)})
@@ -119,6 +124,14 @@ def _alone(
         finally:
             searcher.close()
     return [msgspec.convert(msgspec.to_builtins(hit), Found) for hit in hits]
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(image: Path) -> bytes:

@@ -10,6 +10,7 @@ from pixeldetective.operations.connections import Connections
 from pixeldetective.operations.counting import counts
 from pixeldetective.operations.lag import PartitionLag, Stage, lags, stages
 from pixeldetective.operations.libraries import held_because
+from pixeldetective.topics import sink_stage
 
 SAMPLE = 0.5  # seconds between the two looks that a rate is computed from
 
@@ -28,6 +29,7 @@ class CountStatus(msgspec.Struct, frozen=True):
     contents: int | None
     points: int | None
     failures: int
+    searchable: int | None  # points that have a vector: the others are on their way, or failed
 
 
 class HeldLibrary(msgspec.Struct, frozen=True):
@@ -80,7 +82,10 @@ def status(connections: Connections, *, sample: float = SAMPLE) -> Status:
     settings = connections.settings
     collection = connections.registry.collections.get(settings.collection)
     return Status(
-        idle=all(
+        # Not before everyone has begun: until the dedup workers have counted and the sinks have opened, nobody knows.
+        idle=counted is not None
+        and {stage.name for stage in known} >= {sink_stage(name) for name in connections.registry.collections}
+        and all(
             row.lag == 0 for stage in known for row in now if row.group == stage.group and row.topic in stage.awaited
         ),
         stages={stage.name: _stage(stage, before, now, elapsed if sample else 0.0) for stage in known},
@@ -89,6 +94,7 @@ def status(connections: Connections, *, sample: float = SAMPLE) -> Status:
             contents=counted.contents if counted else None,
             points=connections.qdrant.count(settings.collection),
             failures=len(list(connections.letters)),
+            searchable=connections.qdrant.count(settings.collection, searchable=True),
         ),
         held=held,
         endpoints=EndpointStatus(

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from pixeldetective import kafka
 from pixeldetective.errors import UsageError
 from pixeldetective.settings import Settings
 from pixeldetective.stack import install, java
@@ -75,22 +76,24 @@ def run(settings: Settings, tool: str, arguments: Sequence[str]) -> int:
     no broker to ask.
     """
     found = find(tool)
-    kafka = install.kafka(settings)
+    software = install.kafka(settings)
     with tempfile.TemporaryDirectory(prefix="pixd-") as folder:
         config = Path(folder) / "client.properties"
         bootstrap = endpoints(settings).kafka_bootstrap if found.config and not _names_broker(arguments) else ""
+        if bootstrap:
+            kafka.check(settings, bootstrap)
         values = client_properties(settings)
         if bootstrap and found.broker == "in config":
             values = {"bootstrap.servers": bootstrap, **values}
         config.touch(mode=0o600)
         config.write_bytes(java.properties(values))
         command = java.command(
-            kafka,
+            software,
             found.main_class,
             complete(found, arguments, bootstrap=bootstrap, config=str(config) if values else ""),
             options=["-Xmx256m", "-XX:TieredStopAtLevel=1"],
         )
-        process = subprocess.Popen(command, env=java.environment(kafka, os.environ))
+        process = subprocess.Popen(command, env=java.environment(software, os.environ))
         while True:
             try:
                 return process.wait()

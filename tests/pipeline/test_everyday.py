@@ -17,7 +17,7 @@ def test_a_dropped_picture_is_found_by_text_and_by_image(pixd: Installation) -> 
     assert status["idle"]
     assert set(status) >= {"idle", "stages", "counts", "held", "endpoints"}
     assert {"hashing", "dedup", "embedder.builtin", "sink.photos"} <= set(status["stages"])
-    assert status["counts"] == {"files": 2, "contents": 2, "points": 2, "failures": 0}
+    assert status["counts"] == {"files": 2, "contents": 2, "points": 2, "searchable": 2, "failures": 0}
     hits = pixd.json("search", "a cat")
     assert [hit["paths"] for hit in hits] == [["photos/animals/cat.png"], ["photos/rocket.jpg"]]
     assert hits[0]["files"] == [str(pixd.folder / "animals/cat.png")]

@@ -69,8 +69,19 @@ def test_things_that_are_no_files_are_left_alone(pixd: Installation) -> None:
         listener.bind(os.path.relpath(pixd.folder / "socket.jpg"))
         pixd.drop(ROCKET, "folder.jpg/rocket.jpg")
         status = pixd.wait()
-    assert status["counts"] == {"files": 1, "contents": 1, "points": 1, "failures": 0}
+    assert status["counts"] == {"files": 1, "contents": 1, "points": 1, "searchable": 1, "failures": 0}
     assert [hit["paths"] for hit in pixd.json("search", "a rocket")] == [["photos/folder.jpg/rocket.jpg"]]
+    for name, says in {
+        "pipe.jpg": "no regular file",
+        "folder.jpg": "is a folder",
+        "link.png": "symbolic link",
+        "loop/folder.jpg/rocket.jpg": "symbolic links are not followed",
+        ".hidden.png": "hidden file",
+        "@eaDir/thumbnail.png": "“@eaDir”",
+    }.items():
+        explained = pixd.json("explain", str(pixd.folder / name))
+        assert explained["state"] == "unknown"
+        assert says in explained["reason"]
 
 
 def _bomb() -> bytes:

@@ -54,7 +54,12 @@ def test_a_killed_worker_is_restarted_and_nothing_is_lost(worker: str, pixd: Ins
     ("arguments", "says"),
     [
         (("up", "/no/such/folder"), "There is no folder /no/such/folder."),
+        (("up", ""), "The folder's name is empty"),
         (("search",), "Say what to look for"),
+        (("search", "cat", "--image", "x.jpg"), "not for both"),
+        (("search", "long " * 500), "at most 2,000 characters"),
+        (("failures", "--stage", "embedder"), "There is no stage “embedder”. There are: captioner.builtin, dedup"),
+        (("explain", ""), "Say which file"),
         (("search", "  "), "The query is empty"),
         (("search", "--image", "/no/such.jpg"), "cannot be read"),
         (("search", "x", "--collection", "other"), "There is no collection “other”. There are: photos."),
