@@ -49,6 +49,9 @@ def build(settings: Settings, searcher: Searcher) -> FastAPI:
             given = request.headers.get("x-api-key", "")
             if not hmac.compare_digest(given.encode(), settings.api_key.encode()):
                 return _problem(401, "This API asks for a key: send PIXD_API_KEY in the header X-API-Key.")
+        asked = request.query_params.get("home")
+        if asked is not None and asked != settings.home_key:
+            return _problem(409, "This API belongs to another installation on this machine.")
         return await call_next(request)
 
     @app.exception_handler(UsageError)

@@ -6,7 +6,6 @@ number in every topic.
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -188,8 +187,7 @@ def instance_id(settings: Settings, group: str, worker_id: str) -> str:
 
     A worker that was killed takes its partitions up again at once; the group need not wait for its session to end.
     """
-    home = hashlib.sha256(str(settings.home).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{group}-{socket.gethostname()}-{home}-{worker_id}"
+    return f"{group}-{socket.gethostname()}-{settings.home_key}-{worker_id}"
 
 
 def _is_young(error: BaseException) -> bool:

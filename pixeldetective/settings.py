@@ -6,6 +6,7 @@ the default here. msgspec does the checking: pydantic-settings would cost every 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -87,6 +88,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Where this machine has a library when it is not where the registry says: {"photos": "/mnt/photos"}
     mounts: dict[str, str] = {}
+
+    @property
+    def home_key(self) -> str:
+        """Tells this home from others on the machine, without naming it."""
+        return hashlib.sha256(os.fsencode(os.path.realpath(self.home))).hexdigest()[:8]
 
     @property
     def stack_file(self) -> Path:

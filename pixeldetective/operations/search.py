@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from pixeldetective import kafka
 from pixeldetective.errors import PictureError, PixdError, UsageError
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import Endpoints, endpoints
@@ -65,6 +66,7 @@ def search(
             time.sleep(0.2)
         except httpx.HTTPError as error:
             raise PixdError(f"The API at {where.api_url} did not answer: {error or type(error).__name__}.") from None
+    kafka.check(settings, where.kafka_bootstrap)
     say("No API process answers, so the model is loaded here: this takes some seconds.")
     return _alone(settings, where, text, image, data, count, collection or settings.collection)
 
@@ -80,6 +82,8 @@ def _ask(
 ) -> list[Found]:
     headers = {"X-API-Key": settings.api_key} if settings.api_key else {}
     query: dict[str, Any] = {"n": count, "collection": collection, "model": settings.model}
+    if not settings.kafka_bootstrap:
+        query["home"] = settings.home_key
     with httpx.Client(base_url=where.api_url, headers=headers, timeout=STARTING, trust_env=False) as client:
         if data is not None and image is not None:
             answer = client.post("/search/image", params=query, files={"file": (image.name, data)})
@@ -87,6 +91,8 @@ def _ask(
             answer = client.get("/search", params={**query, "q": text or ""})
     if answer.is_success:
         return msgspec.json.decode(answer.content, type=list[Found])
+    if answer.status_code == httpx.codes.CONFLICT:
+        raise httpx.ConnectError("another installation answers")
     try:
         problem = str(msgspec.json.decode(answer.content)["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
@@ -106,12 +112,10 @@ def _alone(
     collection: str,
 ) -> list[Found]:
     from api.searching import Searcher
-    from pixeldetective import kafka
     from pixeldetective.process import log_problems_only
     from pixeldetective.registry import Registry
 
     log_problems_only()
-    kafka.check(settings, where.kafka_bootstrap)
     with Registry(settings, where.kafka_bootstrap) as registry:
         searcher = Searcher(settings, where, registry)
         try:

@@ -15,7 +15,7 @@ def settings_in_force(settings: Settings, *, started: bool) -> str:
     `started` says that it was started just now, with `settings`; they are remembered then.
     """
     file = settings.home / FILE
-    wanted = msgspec.to_builtins(settings)
+    wanted = msgspec.json.decode(msgspec.json.encode(settings, enc_hook=str))
     if started:
         file.touch(mode=0o600)  # a password may be among them
         file.write_bytes(msgspec.json.encode(wanted))
@@ -24,5 +24,4 @@ def settings_in_force(settings: Settings, *, started: bool) -> str:
         known = msgspec.json.decode(file.read_bytes())
     except (OSError, msgspec.DecodeError):
         return ""
-    wanted = msgspec.json.decode(msgspec.json.encode(wanted))
     return ", ".join(f"PIXD_{name.upper()}" for name in wanted if known.get(name) != wanted[name])
