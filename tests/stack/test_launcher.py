@@ -101,7 +101,7 @@ def test_the_first_start_sets_up_and_hands_over(checkout: Checkout) -> None:
     code, out, err = checkout.run("search", "a red car", "--json")
     assert (code, out) == (0, "<search><a red car><--json>"), err
     assert "about 3 GB to download" in err
-    assert checkout.recorded("--require-hashes -r") == 1
+    assert checkout.recorded("--require-hashes") == 1
 
 
 def test_the_second_start_only_hands_over(checkout: Checkout) -> None:
@@ -124,7 +124,7 @@ def test_other_locked_packages_are_installed_at_the_next_start(checkout: Checkou
     _, out, err = checkout.run("ps")
     assert out == "<ps>"
     assert "up to date" in err
-    assert checkout.recorded("--require-hashes -r") == 2
+    assert checkout.recorded("--require-hashes") == 2
     assert checkout.recorded("-m venv") == 1
 
 
@@ -141,14 +141,14 @@ def test_two_first_starts_install_once(checkout: Checkout) -> None:
     ends = [process.communicate(timeout=60) for process in both]
     assert [out for out, _ in ends] == ["<one>", "<two>"]
     assert sum("Waiting for another ./pixd" in err for _, err in ends) == 1
-    assert checkout.recorded("--require-hashes -r") == 1
+    assert checkout.recorded("--require-hashes") == 1
 
 
 def test_without_flock_two_first_starts_install_once(checkout: Checkout) -> None:
     (checkout.path / "flock").unlink()
     both = [checkout.start(name, environ={"SLOW": "0.5"}) for name in ("one", "two")]
     assert [process.communicate(timeout=60)[0] for process in both] == ["<one>", "<two>"]
-    assert checkout.recorded("--require-hashes -r") == 1
+    assert checkout.recorded("--require-hashes") == 1
     assert not (checkout.root / ".venv.setting-up").exists()
 
 
@@ -175,3 +175,11 @@ def test_the_checks_stop_at_the_first_that_fails(checkout: Checkout) -> None:
     assert code == 2
     assert out.splitlines() == ["ruff format --check .", "ruff check .", "mypy "]
     assert "pixd test: the type checker failed" in err
+
+
+def test_what_only_the_tests_need_comes_with_the_test_command(checkout: Checkout) -> None:
+    checkout.run()
+    assert checkout.recorded("--extra test") == 0
+    checkout.start("test").communicate(timeout=60)
+    assert checkout.recorded("--extra test") == 1
+    assert checkout.run("ps") == (0, "<ps>", ""), "an environment for the tests is one for use"
