@@ -28,7 +28,6 @@ class Reason(StrEnum):
     """The kinds of dead letter (header `error`). The sentence beside it (header `reason`) names the details."""
 
     UNREADABLE = "unreadable"  # permission denied, input/output error: the bytes cannot be had
-    NOT_A_FILE = "not-a-file"  # a picture's name on a folder, a pipe or a device
     EMPTY = "empty"
     TOO_LARGE = "too-large"  # over PIXD_MAX_FILE_SIZE bytes or PIXD_MAX_PIXELS pixels
     UNDECODABLE = "undecodable"  # not a picture, a truncated one, or one that no decoder here knows

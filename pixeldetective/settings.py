@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -123,7 +123,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
-        raise UsageError(_explain(str(error), values)) from None
+        raise UsageError(_explain(str(error), values, environ, home / "pixd.toml")) from None
 
 
 def _path(kind: type, value: Any) -> Any:
@@ -135,6 +135,8 @@ def _from_file(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
+    except NotADirectoryError:
+        raise UsageError(f"PIXD_HOME is set to {path.parent}, which is no folder.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The settings file {path} cannot be read: {error}.") from None
     try:
@@ -142,9 +144,12 @@ def _from_file(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The settings file {path} is not valid TOML: {error}.") from None
     unknown = sorted(set(values) - set(Settings.__struct_fields__))
-    if unknown or "home" in values:
-        name = unknown[0] if unknown else "home"
-        raise UsageError(f"{path} sets “{name}”, which is not a setting there. {_nearest(name)}")
+    if "home" in values:
+        raise UsageError(
+            f"{path} sets “home”. Where PIXD_HOME is cannot stand in PIXD_HOME: set it in the environment."
+        )
+    if unknown:
+        raise UsageError(f"{path} sets “{unknown[0]}”, which is no setting. {_nearest(unknown[0])}")
     return values
 
 
@@ -179,9 +184,34 @@ def _nearest(name: str, *, prefix: str = "") -> str:
     return f"Did you mean {prefix + close[0].upper() if prefix else close[0]}?"
 
 
-def _explain(message: str, values: Mapping[str, Any]) -> str:
+def _explain(message: str, values: Mapping[str, Any], environ: Mapping[str, str], file: Path) -> str:
     what, _, where = message.partition(" - at `$.")
     field = where.rstrip("`").split("[")[0]
     if not field:
         return f"The settings are wrong: {message}."
-    return f"PIXD_{field.upper()} is set to “{values.get(field)}”: {what[:1].lower()}{what[1:]}."
+    variable = f"PIXD_{field.upper()}"
+    from_environment = variable in environ or any(
+        environ.get(alias) for alias, name in ALIASES.items() if name == field
+    )
+    name = variable if from_environment else f"“{field}” in {file}"
+    choices = get_args(get_type_hints(Settings)[field])
+    if what.startswith("Invalid enum value"):
+        wanted = f"must be one of {', '.join(map(str, choices))}"
+    else:
+        wanted = next(
+            (text for kind, text in _WANTED.items() if what.startswith(kind)), f"{what[:1].lower()}{what[1:]}"
+        )
+    return f"{name} is set to “{values.get(field)}”: it {wanted}."
+
+
+_WANTED = {
+    "Expected `int`, got": "must be a whole number",
+    "Expected `float`, got": "must be a number",
+    "Expected `bool`, got": "must be true or false",
+    "Expected `array`, got": "must be a list",
+    "Expected `str`, got": "must be a text",
+    "Expected `object`, got": "must be a table",
+    "Expected `int` >= ": "must be a larger number",
+    "Expected `float` >= ": "must not be negative",
+    "Expected `int` <= ": "must be a smaller number",
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,14 @@ def search(
         raise UsageError("Say what to look for: pixd search TEXT, or pixd search --image FILE.")
     if text is not None and (len(text) > LONGEST or not _is_utf8(text)):
         raise UsageError(f"The query must be at most {LONGEST:,} characters of UTF-8.")
-    data = _read(image) if image is not None else None
+    data = _read(image) if image is not None else b""
+    query = _Query(text or "", image, data, count, collection or settings.collection)
     where = endpoints(settings)
     deadline = time.monotonic() + STARTING
     told = False
     while True:
         try:
-            return _ask(settings, where, text, image, data, count, collection or settings.collection)
+            return _ask(settings, where, query)
         except httpx.ConnectError:
             if not starting or time.monotonic() > deadline:
                 break
@@ -68,27 +70,28 @@ def search(
             raise PixdError(f"The API at {where.api_url} did not answer: {error or type(error).__name__}.") from None
     kafka.check(settings, where.kafka_bootstrap)
     say("No API process answers, so the model is loaded here: this takes some seconds.")
-    return _alone(settings, where, text, image, data, count, collection or settings.collection)
+    return _alone(settings, where, query)
 
 
-def _ask(
-    settings: Settings,
-    where: Endpoints,
-    text: str | None,
-    image: Path | None,
-    data: bytes | None,
-    count: int,
-    collection: str,
-) -> list[Found]:
+@dataclass(frozen=True)
+class _Query:
+    text: str
+    image: Path | None  # looked for instead of the text
+    data: bytes
+    count: int
+    collection: str
+
+
+def _ask(settings: Settings, where: Endpoints, query: _Query) -> list[Found]:
     headers = {"X-API-Key": settings.api_key} if settings.api_key else {}
-    query: dict[str, Any] = {"n": count, "collection": collection, "model": settings.model}
+    asked: dict[str, Any] = {"n": query.count, "collection": query.collection, "model": settings.model}
     if not settings.kafka_bootstrap:
-        query["home"] = settings.home_key
+        asked["home"] = settings.home_key
     with httpx.Client(base_url=where.api_url, headers=headers, timeout=STARTING, trust_env=False) as client:
-        if data is not None and image is not None:
-            answer = client.post("/search/image", params=query, files={"file": (image.name, data)})
+        if query.image is not None:
+            answer = client.post("/search/image", params=asked, files={"file": (query.image.name, query.data)})
         else:
-            answer = client.get("/search", params={**query, "q": text or ""})
+            answer = client.get("/search", params={**asked, "q": query.text})
     if answer.is_success:
         return msgspec.json.decode(answer.content, type=list[Found])
     if answer.status_code == httpx.codes.CONFLICT:
@@ -97,20 +100,12 @@ def _ask(
         problem = str(msgspec.json.decode(answer.content)["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
         problem = f"The API at {where.api_url} failed ({answer.status_code})."
-    if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and image is not None:
-        problem = f"{image}: {problem}"
+    if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and query.image is not None:
+        problem = f"{query.image}: {problem}"
     raise UsageError(problem) if answer.status_code == httpx.codes.BAD_REQUEST else PixdError(problem)
 
 
-def _alone(
-    settings: Settings,
-    where: Endpoints,
-    text: str | None,
-    image: Path | None,
-    data: bytes | None,
-    count: int,
-    collection: str,
-) -> list[Found]:
+def _alone(settings: Settings, where: Endpoints, query: _Query) -> list[Found]:
     from api.searching import Searcher
     from pixeldetective.process import log_problems_only
     from pixeldetective.registry import Registry
@@ -119,12 +114,13 @@ def _alone(
     with Registry(settings, where.kafka_bootstrap) as registry:
         searcher = Searcher(settings, where, registry)
         try:
-            if data is not None and image is not None:
-                hits = searcher.image(data, image.suffix.lower().lstrip("."), count, collection)
+            if query.image is not None:
+                extension = query.image.suffix.lower().lstrip(".")
+                hits = searcher.image(query.data, extension, query.count, query.collection)
             else:
-                hits = searcher.text(text or "", count, collection)
+                hits = searcher.text(query.text, query.count, query.collection)
         except PictureError as error:
-            raise PixdError(f"{image}: {error}") from None
+            raise PixdError(f"{query.image}: {error}") from None
         finally:
             searcher.close()
     return [msgspec.convert(msgspec.to_builtins(hit), Found) for hit in hits]
