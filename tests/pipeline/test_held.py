@@ -84,40 +84,45 @@ def test_a_held_library_can_be_given_up(pixd: Installation, disk: Path, tmp_path
     assert [library["name"] for library in pixd.json("libraries", "list")] == ["photos"]
 
 
-def test_a_folder_that_is_empty_at_start_is_held_until_it_is_confirmed(pixd: Installation, disk: Path) -> None:
-    fill(pixd, disk)
-    pixd.run("down")
-    for file in disk.iterdir():
-        file.unlink()
-    pixd.run("up", "--detach")
-    is_held(pixd, disk)
-    pixd.run("libraries", "confirm", "disk")
-    pixd.wait()
-    assert len(pixd.in_qdrant()) == 1
-
-
-@pytest.mark.parametrize("while_running", [True, False], ids=["while running", "while stopped"])
-def test_an_unmounted_disk_is_held(pixd: Installation, disk: Path, tmp_path: Path, while_running: bool) -> None:
+def test_an_unmounted_disk_and_an_emptied_folder_are_held(pixd: Installation, disk: Path, tmp_path: Path) -> None:
     mounted = tmp_path / "file system"
     mounted.mkdir()
     pixd.run("libraries", "remove", "disk")
     if subprocess.run(["mount", "--bind", mounted, disk], capture_output=True, check=False).returncode:
         pytest.skip("mounting needs root")
+    share = tmp_path / "share"
+    share.mkdir()
     try:
         pixd.run("libraries", "add", str(disk))
+        pixd.run("libraries", "add", str(share))
         fill(pixd, disk)
-        if not while_running:
-            pixd.run("down")
-    finally:
+
+        # While everything runs.
         subprocess.run(["umount", "--lazy", disk], check=True)
-    if not while_running:
-        pixd.run("up", "--detach")
-    is_held(pixd, disk)
-    subprocess.run(["mount", "--bind", mounted, disk], check=True)
-    try:
+        is_held(pixd, disk)
+        subprocess.run(["mount", "--bind", mounted, disk], check=True)
+        for file in disk.iterdir():
+            shutil.copyfile(file, share / file.name)
         pixd.wait()
         assert pixd.json("status")["held"] == []
         assert len(pixd.in_qdrant()) == PICTURES + 1
-    finally:
-        pixd.run("libraries", "remove", "disk")
+
+        # While nothing runs.
+        pixd.run("down")
         subprocess.run(["umount", "--lazy", disk], check=True)
+        for file in share.iterdir():
+            file.unlink()
+        pixd.run("up", "--detach")
+        pixd.run("scan", "--wait")
+        held = pixd.json("status")["held"]
+        assert [(library["library"], library["files"]) for library in held] == [("disk", PICTURES), ("share", PICTURES)]
+        assert "was empty when everything was started" in held[1]["reason"]
+        assert len(pixd.in_qdrant()) == PICTURES + 1
+        pixd.run("libraries", "confirm", "share")
+        subprocess.run(["mount", "--bind", mounted, disk], check=True)
+        pixd.wait()
+        assert pixd.json("status")["held"] == []
+        assert pixd.json("status")["libraries"] == {"disk": PICTURES, "photos": 1, "share": 0}
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=False)
+        pixd.run("libraries", "remove", "share")
