@@ -19,8 +19,11 @@ import threading
 import time
 from pathlib import Path
 
+from pixeldetective import kafka
+from pixeldetective.errors import PixdError
 from pixeldetective.settings import load
 from pixeldetective.stack import supervisor
+from pixeldetective.stack.addresses import endpoints
 from tests.pipeline.installation import Installation
 
 WORKERS = ("watcher", "stream", "embedder", "captioner", "sink", "api")
@@ -36,6 +39,16 @@ def kill(installation: Installation, name: str) -> None:
     for process in supervisor.processes(settings):
         if process.name == name and process.pid:
             os.kill(process.pid, signal.SIGKILL)
+
+
+def wait_for_kafka(installation: Installation) -> None:
+    """It may be the one that was restarted last."""
+    settings = installation.settings
+    while True:
+        try:
+            return kafka.check(settings, endpoints(settings).kafka_bootstrap)
+        except PixdError:
+            time.sleep(0.5)
 
 
 def run(installation: Installation, number: int, files: int, seconds: float) -> bool:
@@ -56,6 +69,7 @@ def run(installation: Installation, number: int, files: int, seconds: float) -> 
         time.sleep(max(0.0, started + seconds * n / (len(victims) + 1) - time.monotonic()))
         kill(installation, victim)
     dropping.join()
+    wait_for_kafka(installation)
     installation.wait()
     settled = time.monotonic() - started
     qdrant, disk = installation.in_qdrant(), installation.on_disk()

@@ -56,7 +56,8 @@ def check(settings: Settings, bootstrap: str, timeout: float = 10.0) -> None:
             + (
                 "Is PIXD_KAFKA_BOOTSTRAP right?"
                 if settings.kafka_bootstrap
-                else "The local stack is not running; `pixd up` starts it, and everything goes on."
+                else "The local stack is not running, or Kafka is just being restarted (`pixd ps` tells): `pixd up` "
+                "starts it, and everything goes on."
             )
         )
     try:
