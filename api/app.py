@@ -17,7 +17,8 @@ import uvicorn
 from fastapi import FastAPI, File, Query, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 
-from api.searching import Hit, Searcher
+from api.hit import Hit
+from api.searching import Searcher
 from pixeldetective import metrics
 from pixeldetective.errors import PictureError, PixdError, UsageError
 from pixeldetective.registry import Registry

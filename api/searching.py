@@ -6,30 +6,21 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient
 
+from api.hit import Hit
 from pixeldetective.errors import PixdError, UsageError
 from pixeldetective.images.decode import decode
 from pixeldetective.models.model import EmbeddingModel, load_for_queries, resolve
-from pixeldetective.qdrant import ERRORS, VECTOR, Fault, connect, details, fault
+from pixeldetective.qdrant import ERRORS, Fault, connect, details, fault
+from pixeldetective.records import VECTOR
 from pixeldetective.registry import Registry
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import Endpoints
 
 MOST = 1000  # pictures in one answer
-
-
-class Hit(msgspec.Struct, frozen=True):
-    """One picture found."""
-
-    score: float  # cosine, -1 to 1
-    sha256: str
-    paths: tuple[str, ...]  # path ids
-    files: tuple[str, ...]  # on this machine, absolute
-    caption: str | None
 
 
 class Searcher:
@@ -39,7 +30,7 @@ class Searcher:
         self._settings = settings
         self._registry = registry
         self._client: QdrantClient = connect(settings, endpoints)
-        self._cache = settings.cache_folder / "models"
+        self._cache = settings.models_folder
         self.model_id = resolve(settings.model, cache=self._cache).id
         self._model: EmbeddingModel | None = None
         self._loading = threading.Lock()

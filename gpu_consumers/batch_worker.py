@@ -266,10 +266,12 @@ class BatchWorker(Generic[P, R]):
     # Committing
 
     def _commit(self) -> None:
-        offsets = self._window.committable()
-        if offsets:
-            places = [TopicPartition(self._contents, p, offset) for p, offset in offsets.items()]
+        places = self._committable()
+        if places:
             self._consumer.commit(offsets=places, asynchronous=True)
+
+    def _committable(self) -> list[TopicPartition]:
+        return [TopicPartition(self._contents, p, offset) for p, offset in self._window.committable().items()]
 
     def _hold_back(self) -> None:
         full = len(self._window) >= (self._limit // 2 if self._paused else self._limit)
@@ -288,9 +290,8 @@ class BatchWorker(Generic[P, R]):
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # What is answered but not confirmed yet takes a moment; what is not answered the next worker answers.
         self._producer.flush()
-        offsets = self._window.committable()
-        if offsets:
-            places = [TopicPartition(self._contents, p, offset) for p, offset in offsets.items()]
+        places = self._committable()
+        if places:
             try:
                 consumer.commit(offsets=places, asynchronous=False)
             except KafkaException as error:

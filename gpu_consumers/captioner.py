@@ -37,7 +37,7 @@ class CaptionTask:
 
     def load(self) -> None:
         """Load the model; takes seconds."""
-        cache = self._settings.cache_folder / "models"
+        cache = self._settings.models_folder
         self._model.set(load_for_captions(self._model_id, self._settings.device, cache=cache))
 
     def survive(self, data: bytes, extension: str) -> None:
@@ -70,6 +70,6 @@ def run(settings: Settings, model: str, worker_id: str) -> None:
     os.nice(10)  # a picture is found by its vector: captions take the processor time that embedders leave
     stopping = stop_on_signals()
     metrics.serve(settings.metrics_port)
-    resolved = resolve_captions(model, cache=settings.cache_folder / "models", configured=settings.caption_model)
+    resolved = resolve_captions(model, cache=settings.models_folder, configured=settings.caption_model)
     task = CaptionTask(settings, resolved.id)
     BatchWorker(settings, endpoints(settings).kafka_bootstrap, task, worker_id).run(stopping)

@@ -43,7 +43,7 @@ class EmbeddingTask:
 
     def load(self) -> None:
         """Load the model; takes seconds."""
-        cache = self._settings.cache_folder / "models"
+        cache = self._settings.models_folder
         self._model.set(load_for_images(self._model_id, self._settings.device, cache=cache))
 
     def survive(self, data: bytes, extension: str) -> None:
@@ -81,6 +81,6 @@ def run(settings: Settings, model: str, worker_id: str) -> None:
     """Run one embedder until SIGTERM or SIGINT."""
     stopping = stop_on_signals()
     metrics.serve(settings.metrics_port)
-    resolved = resolve(model, cache=settings.cache_folder / "models", configured=settings.model)
+    resolved = resolve(model, cache=settings.models_folder, configured=settings.model)
     task = EmbeddingTask(settings, resolved.id)
     BatchWorker(settings, endpoints(settings).kafka_bootstrap, task, worker_id).run(stopping)

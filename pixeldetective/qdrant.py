@@ -20,8 +20,6 @@ from pixeldetective.stack.addresses import Endpoints
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-VECTOR = "image"  # the name of the vector in every collection
-
 TIMEOUT = 20  # seconds; a batch takes milliseconds, so after this nobody answers
 
 # gRPC waits up to two minutes before it tries a lost server again; a sink has nothing better to do.

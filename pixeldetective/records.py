@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from pixeldetective.images.metadata import Metadata
 
+VECTOR = "image"  # the name of the vector of a point in Qdrant
+
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 

@@ -105,6 +105,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.home / "cache"
 
     @property
+    def models_folder(self) -> Path:
+        """Where models keep what they download or compute once per machine."""
+        return self.cache_folder / "models"
+
+    @property
     def state_folder(self) -> Path:
         """Where the Faust workers keep their tables; rebuilt from Kafka when it is lost."""
         return self.home / "state"

@@ -21,7 +21,8 @@ import structlog
 from qdrant_client import QdrantClient, models
 
 from pixeldetective.errors import PixdError
-from pixeldetective.qdrant import ERRORS, VECTOR, Fault, details, fault
+from pixeldetective.qdrant import ERRORS, Fault, details, fault
+from pixeldetective.records import VECTOR
 
 log = structlog.get_logger(__name__)
 

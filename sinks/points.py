@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from pixeldetective.qdrant import VECTOR
-from pixeldetective.records import point_id
+from pixeldetective.records import VECTOR, point_id
 from sinks.fold import Folded
 from sinks.lanes import METADATA_KEYS, Absent, Captioned, Embedded, Entry, Lane, Present
 

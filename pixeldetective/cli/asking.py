@@ -12,7 +12,7 @@ from pixeldetective.cli.output import failed, note, print_json, say, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pixeldetective.operations.search import Found
+    from api.hit import Hit
     from pixeldetective.operations.status import Status
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -103,7 +103,7 @@ def search(
         show_hits(hits)
 
 
-def show_hits(hits: Sequence[Found]) -> None:
+def show_hits(hits: Sequence[Hit]) -> None:
     """Pictures found, as people read them."""
     rows = []
     for hit in hits:

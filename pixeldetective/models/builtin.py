@@ -16,8 +16,7 @@ noise. 2 is chosen because it shares the weight among breeds: among the sample p
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -30,6 +29,7 @@ from pixeldetective.models.classifier import SIDE, Classifier, preprocess, proba
 from pixeldetective.models.device import resolve
 from pixeldetective.models.imagenet import class_names
 from pixeldetective.models.slug import BUILTIN
+from pixeldetective.models.weights import write
 
 PROMPT = "a photo of a {}"
 CLASSES = 20
@@ -98,7 +98,9 @@ class BuiltinEmbedding(BuiltinPicture):
         if vectors.shape == shape and vectors.dtype == np.float32:
             return vectors
         vectors = self.embed_texts(sentences)
-        _save(path, vectors)
+        data = io.BytesIO()
+        np.save(data, vectors)
+        write(path, data.getvalue())
         return vectors
 
 
@@ -127,16 +129,3 @@ def caption(likely: npt.NDArray[np.float64]) -> str:
     if likely[top[0]] < SURE:
         return f"perhaps {names[top[0]]}"
     return ", ".join(names[index] for index in top if likely[index] >= CAPTION_PROBABILITY)
-
-
-def _save(path: Path, vectors: npt.NDArray[np.float32]) -> None:
-    """Write the array so that another process sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, vectors)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

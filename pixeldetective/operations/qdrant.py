@@ -8,11 +8,9 @@ from typing import Any
 import httpx
 
 from pixeldetective.errors import PixdError
-from pixeldetective.records import point_id
+from pixeldetective.records import VECTOR, point_id
 from pixeldetective.settings import Settings
 from pixeldetective.stack.addresses import Endpoints
-
-VECTOR_NAME = "image"  # as in pixeldetective.qdrant, whose import costs more than most commands
 
 
 class Qdrant:
@@ -39,7 +37,7 @@ class Qdrant:
         """Number of points, or of those that have a vector, exactly; None if there is no such collection."""
         body: dict[str, Any] = {"exact": True}
         if searchable:
-            body["filter"] = {"must": [{"has_vector": VECTOR_NAME}]}
+            body["filter"] = {"must": [{"has_vector": VECTOR}]}
         found = self._ask("POST", f"/collections/{collection}/points/count", body)
         return None if found is None else int(found["count"])
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from api.hit import Hit
 from pixeldetective import kafka
 from pixeldetective.errors import PictureError, PixdError, UsageError
 from pixeldetective.settings import Settings
@@ -18,16 +19,6 @@ from pixeldetective.stack.addresses import Endpoints, endpoints
 
 LONGEST = 2000  # characters of a query
 STARTING = 60.0  # seconds that an API process which is loading its model is waited for
-
-
-class Found(msgspec.Struct, frozen=True):
-    """One picture found. What `pixd search --json` prints a list of."""
-
-    score: float
-    sha256: str
-    paths: tuple[str, ...]  # path ids
-    files: tuple[str, ...]
-    caption: str | None
 
 
 def search(
@@ -39,7 +30,7 @@ def search(
     collection: str | None = None,
     starting: bool = False,
     say: Callable[[str], None] = lambda _: None,
-) -> list[Found]:
+) -> list[Hit]:
     """The pictures nearest to a text or a picture, nearest first.
 
     `starting` says that an API process is expected to come up; `say` is told when this takes longer than a moment.
@@ -82,7 +73,7 @@ class _Query:
     collection: str
 
 
-def _ask(settings: Settings, where: Endpoints, query: _Query) -> list[Found]:
+def _ask(settings: Settings, where: Endpoints, query: _Query) -> list[Hit]:
     headers = {"X-API-Key": settings.api_key} if settings.api_key else {}
     asked: dict[str, Any] = {"n": query.count, "collection": query.collection, "model": settings.model}
     if not settings.kafka_bootstrap:
@@ -93,7 +84,7 @@ def _ask(settings: Settings, where: Endpoints, query: _Query) -> list[Found]:
         else:
             answer = client.get("/search", params={**asked, "q": query.text})
     if answer.is_success:
-        return msgspec.json.decode(answer.content, type=list[Found])
+        return msgspec.json.decode(answer.content, type=list[Hit])
     if answer.status_code == httpx.codes.CONFLICT:
         raise httpx.ConnectError("another installation answers")
     try:
@@ -105,7 +96,7 @@ def _ask(settings: Settings, where: Endpoints, query: _Query) -> list[Found]:
     raise UsageError(problem) if answer.status_code == httpx.codes.BAD_REQUEST else PixdError(problem)
 
 
-def _alone(settings: Settings, where: Endpoints, query: _Query) -> list[Found]:
+def _alone(settings: Settings, where: Endpoints, query: _Query) -> list[Hit]:
     from api.searching import Searcher
     from pixeldetective.process import log_problems_only
     from pixeldetective.registry import Registry
@@ -123,7 +114,7 @@ def _alone(settings: Settings, where: Endpoints, query: _Query) -> list[Found]:
             raise PixdError(f"{query.image}: {error}") from None
         finally:
             searcher.close()
-    return [msgspec.convert(msgspec.to_builtins(hit), Found) for hit in hits]
+    return hits
 
 
 def _is_utf8(text: str) -> bool:

@@ -28,7 +28,7 @@ def prepare(connections: Connections) -> None:
     size = {"partitions": settings.partitions, "replication": settings.replication}
     topics.ensure(connections.admin, topics.fixed(), **size)
     registry = connections.registry
-    cache = settings.cache_folder / "models"
+    cache = settings.models_folder
     known = registry.collections.get(settings.collection)
     # A machine without the weights may name the resolved id itself.
     model = settings.model if known and known.model == settings.model else resolve(settings.model, cache=cache).id
